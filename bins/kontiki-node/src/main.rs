@@ -1,0 +1,3 @@
+//! The single-role binary kontiki-node.
+
+fn main() {}

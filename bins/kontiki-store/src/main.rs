@@ -1,0 +1,3 @@
+//! The single-role binary kontiki-store.
+
+fn main() {}

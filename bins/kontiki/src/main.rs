@@ -1,0 +1,3 @@
+//! All of Kontiki in one binary, by subcommand.
+
+fn main() {}

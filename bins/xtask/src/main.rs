@@ -1,0 +1,3 @@
+//! The project's own tasks: verify, schema, bench, simulate.
+
+fn main() {}

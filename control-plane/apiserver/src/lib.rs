@@ -1,0 +1,1 @@
+//! Transport of the API: HTTPS REST, gRPC, authentication and authorization.

@@ -1,0 +1,1 @@
+//! What plugins import: objects client, informers, queue, driver, election, events.

@@ -1,0 +1,1 @@
+//! Plugin: assigns pods to nodes.

@@ -1,0 +1,50 @@
+//! The wire and nothing else.
+//!
+//! | module | protocol | spoken between |
+//! |---|---|---|
+//! | [`etcd`] | etcd v3 | any etcd client and the store |
+//! | [`raft`] | kontiki.raft.v1 | members of one store |
+//! | [`objects`] | kontiki.objects.v1 | plugins and the API server |
+//! | [`cri`] | Kubernetes CRI v1 | the node agent and a container runtime |
+
+#![allow(missing_docs, reason = "generated code; the protocol files are the documentation")]
+#![allow(clippy::all, reason = "generated code")]
+
+/// The packages of the etcd v3 API.
+pub mod etcd {
+    /// Keys and values.
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    /// Users and roles.
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
+    /// KV, Watch, Lease, Cluster, Maintenance and Auth.
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+    /// Locks.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// Elections.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
+    }
+}
+
+/// Peer transport of the Raft members.
+pub mod raft {
+    tonic::include_proto!("kontiki.raft.v1");
+}
+
+/// The control plane's gRPC API.
+pub mod objects {
+    tonic::include_proto!("kontiki.objects.v1");
+}
+
+/// The container runtime interface.
+pub mod cri {
+    tonic::include_proto!("runtime.v1");
+}

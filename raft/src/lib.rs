@@ -1,0 +1,1 @@
+//! Replicates bytes with Raft; knows no keys.

@@ -1,0 +1,1 @@
+//! Starts real clusters in tests and talks to them.
