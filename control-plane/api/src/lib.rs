@@ -6,7 +6,10 @@
 
 pub mod meta;
 pub mod objects;
+pub mod quantity;
 pub mod resource;
+pub mod schema;
+pub mod selector;
 pub mod status;
 
 pub use resource::{GroupResource, GroupVersionKind, GroupVersionResource};
