@@ -4,8 +4,10 @@
 //! ([`meta`]), what went wrong ([`status`]), and how a plugin asks for objects ([`objects`]). The schema
 //! table and the patches that it drives live here too, because they are pure functions of data.
 
+pub mod apply;
 pub mod meta;
 pub mod objects;
+pub mod patch;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
