@@ -1,0 +1,100 @@
+//! How one member is set up.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::limits;
+use crate::member::MemberId;
+
+/// Options of a [`Node`](crate::Node). Everything but the identity and the directory has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Identity of this member, never zero. It is written into the log at the first start; a directory with
+    /// another identity is refused.
+    pub id: MemberId,
+    /// Identity of the cluster. Peers of another cluster are refused.
+    pub cluster_id: u64,
+    /// Where log and received snapshots live; created when missing. The state machine keeps its state on the
+    /// same file system, so that an image can be made of links.
+    pub data_dir: PathBuf,
+    /// Milliseconds between two signs of life of the leader; 100. Should be at least one round trip.
+    pub heartbeat_interval_ms: u64,
+    /// Shortest wait of a follower, in milliseconds, before it asks to be elected; 500. At least three heartbeats, so
+    /// that one lost packet does not cost the leadership.
+    pub election_timeout_min_ms: u64,
+    /// Longest such wait in milliseconds; 1000. The spread keeps two candidates apart.
+    pub election_timeout_max_ms: u64,
+    /// Entries between two snapshots; 10 000. Smaller keeps the log short, larger flushes the state less often.
+    pub snapshot_entries: u64,
+    /// Entries that stay in the log although a snapshot holds them; 5000. A member that was away for fewer needs
+    /// no image.
+    pub log_keep_entries: u64,
+    /// Memory for the newest entries in bytes; 64 MiB. Replication to members that keep up reads nothing else.
+    pub log_cache_bytes: usize,
+    /// Largest command in bytes; 8 MiB.
+    pub command_bytes_max: usize,
+    /// Milliseconds after which the outcome of a proposal is reported as unknown; 10 000.
+    pub propose_timeout_ms: u64,
+    /// Milliseconds after which a linearizable read gives up; 5000.
+    pub read_timeout_ms: u64,
+    /// Milliseconds a proposal waits for a leader to appear; 3000. A little more than two elections.
+    pub leader_wait_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            id: MemberId(0),
+            cluster_id: 0,
+            data_dir: PathBuf::new(),
+            heartbeat_interval_ms: 100,
+            election_timeout_min_ms: 500,
+            election_timeout_max_ms: 1000,
+            snapshot_entries: 10_000,
+            log_keep_entries: 5_000,
+            log_cache_bytes: 64 << 20,
+            command_bytes_max: 8 << 20,
+            propose_timeout_ms: 10_000,
+            read_timeout_ms: 5_000,
+            leader_wait_ms: 3_000,
+        }
+    }
+}
+
+impl Options {
+    /// Refuses options that contradict each other.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |option, detail: String| Err(Error::Options { option, detail });
+        if self.id.0 == 0 {
+            return refuse("id", "must not be zero".into());
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir", "must be set".into());
+        }
+        if self.heartbeat_interval_ms == 0 {
+            return refuse("heartbeat_interval_ms", "must not be zero".into());
+        }
+        if self.election_timeout_min_ms < 3 * self.heartbeat_interval_ms {
+            return refuse("election_timeout_min_ms", "must be at least three heartbeat intervals".into());
+        }
+        if self.election_timeout_max_ms <= self.election_timeout_min_ms {
+            return refuse("election_timeout_max_ms", "must exceed election_timeout_min_ms".into());
+        }
+        if self.snapshot_entries == 0 {
+            return refuse("snapshot_entries", "must not be zero".into());
+        }
+        if self.command_bytes_max == 0 || self.command_bytes_max > limits::COMMAND_BYTES_CEILING {
+            return refuse(
+                "command_bytes_max",
+                format!("must be between 1 and {} bytes", limits::COMMAND_BYTES_CEILING),
+            );
+        }
+        if self.propose_timeout_ms == 0 || self.read_timeout_ms == 0 {
+            return refuse("propose_timeout_ms", "timeouts must not be zero".into());
+        }
+        Ok(())
+    }
+}
