@@ -4,9 +4,18 @@
 //! [`Registry`]. Everything an object goes through lives here: defaulting, admission, validation, strategy,
 //! storage and the watch cache.
 
+pub mod bootstrap;
+pub mod catalog;
 pub mod contract;
+pub mod limits;
+mod options;
+mod registry;
+pub mod strategy;
 
+pub use catalog::{Catalog, Resource, Subresource};
 pub use contract::{
-    Caller, Deleted, Encoded, Event, EventKind, FieldValidation, ListOptions, Listed, PatchBody, WatchOptions,
-    WatchStream, WriteOptions, Written,
+    Caller, Deleted, Encoded, Event, EventKind, FieldValidation, ListOptions, Listed, PatchBody,
+    WatchOptions, WatchStream, WriteOptions, Written,
 };
+pub use options::Options;
+pub use registry::{Registry, Snapshot};
