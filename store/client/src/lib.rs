@@ -11,9 +11,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 
+mod compare;
 mod error;
+pub mod limits;
 pub mod memory;
 pub mod remote;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod validate;
 
 pub use error::Error;
 
@@ -103,7 +108,14 @@ pub struct Range {
 impl Range {
     /// A linearizable read of everything in `keys`.
     pub fn new(keys: KeyRange) -> Self {
-        Self { keys, revision: Revision(0), limit: 0, keys_only: false, count_only: false, serializable: false }
+        Self {
+            keys,
+            revision: Revision(0),
+            limit: 0,
+            keys_only: false,
+            count_only: false,
+            serializable: false,
+        }
     }
 }
 
