@@ -19,7 +19,11 @@ pub struct Output {
 }
 
 /// Derives the files.
-pub fn build(definitions: &Map<String, Value>, facts: &Facts<'_>, defaults: &Defaults) -> anyhow::Result<Output> {
+pub fn build(
+    definitions: &Map<String, Value>,
+    facts: &Facts<'_>,
+    defaults: &Defaults,
+) -> anyhow::Result<Output> {
     check_defaults(definitions, defaults)?;
     let mut docs = Docs::new();
     let mut table = String::from("kontiki-schema 1\n");
@@ -125,8 +129,13 @@ fn special(name: &str) -> Option<&'static str> {
         "IntOrString" => "intorstring",
         "Time" => "time",
         "MicroTime" => "microtime",
-        "RawExtension" | "FieldsV1" | "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool"
-        | "JSONSchemaPropsOrStringArray" | "Patch" => "any",
+        "RawExtension"
+        | "FieldsV1"
+        | "JSON"
+        | "JSONSchemaPropsOrArray"
+        | "JSONSchemaPropsOrBool"
+        | "JSONSchemaPropsOrStringArray"
+        | "Patch" => "any",
         _ => return None,
     })
 }

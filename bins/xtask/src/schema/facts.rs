@@ -43,7 +43,8 @@ impl<'a> Facts<'a> {
                 };
                 facts.types.entry(current).or_default().insert(name, fact);
             } else if let Some(rest) = line.strip_prefix("enum ") {
-                let (name, values) = rest.split_once(' ').with_context(|| format!("enum {rest} has no values"))?;
+                let (name, values) =
+                    rest.split_once(' ').with_context(|| format!("enum {rest} has no values"))?;
                 facts.enums.insert(name, values);
             } else {
                 current = line;

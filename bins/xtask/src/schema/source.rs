@@ -41,8 +41,14 @@ fn download(directory: &Path) -> anyhow::Result<PathBuf> {
 
 /// One file of a wheel (a zip archive), by Python, which is there because pip is.
 fn member(wheel: &Path) -> anyhow::Result<Vec<u8>> {
-    let script = "import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))";
-    let output = Command::new("python3").args(["-c", script]).arg(wheel).arg(MEMBER).output().context("running python3")?;
+    let script =
+        "import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .arg(wheel)
+        .arg(MEMBER)
+        .output()
+        .context("running python3")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "reading {MEMBER} from {}: {errors}", wheel.display());
     Ok(output.stdout)

@@ -9,17 +9,26 @@
 //!                         duplicates        unknown fields, type errors             (custom resources)
 //! ```
 
+mod builder;
 mod check;
+mod custom;
 mod defaults;
 mod limits;
+mod load;
 mod parse;
+mod path;
+mod scalar;
 mod shape;
 mod table;
 mod validate;
 
-pub use check::{TypeError, Unknown, check};
+pub use check::{TypeError, Unknown, cannot_be_handled, check, strict_error};
+pub use custom::SchemaError;
 pub use defaults::apply_defaults;
 pub use parse::{Decoded, ParseError, parse_json};
-pub use shape::{Field, Format, GoField, ListKind, PatchStrategy, Proto, ProtoKind, Rules, Shape, Type};
+pub use shape::{DefaultRule, Field, Format, GoField, ListKind, PatchStrategy, Rules, Shape, Type};
 pub use table::{Doc, Table, TypeId};
 pub use validate::validate;
+
+#[cfg(test)]
+mod tests;

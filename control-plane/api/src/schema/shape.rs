@@ -23,6 +23,11 @@ impl Type {
         self.name.rsplit('.').next().unwrap_or("")
     }
 
+    /// Whether the reference implementation has a struct for it, so that its rules for nulls and zeros hold.
+    pub fn is_native(&self) -> bool {
+        self.name.starts_with("io.k8s.")
+    }
+
     /// `v1.PodSpec`: the last two segments, as Go's messages name it.
     pub fn go_name(&self) -> &str {
         match self.name.rmatch_indices('.').nth(1) {
@@ -122,14 +127,30 @@ pub struct Field {
     pub required: bool,
     /// May be null and stay null (custom resources only).
     pub nullable: bool,
-    /// Static default.
+    /// Static default, whatever the other fields are.
     pub default: Option<Value>,
+    /// Defaults that depend on other fields or on where the type is used; the first that applies is taken,
+    /// before `default`.
+    pub rules: Vec<DefaultRule>,
     /// Strategic merge patch.
     pub patch: PatchStrategy,
     /// How the reference implementation's struct holds it; decides what zero values mean.
     pub go: GoField,
-    /// Its place in the protobuf encoding, when there is one.
-    pub proto: Option<Proto>,
+    /// Its place in the protobuf encoding: field numbers, from the message of this type inwards (embedded
+    /// structs are messages of their own). Empty when it has none.
+    pub proto: Vec<u32>,
+}
+
+/// A default that depends on something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DefaultRule {
+    /// What the field becomes.
+    pub value: Value,
+    /// Applies when this sibling field has one of these values, given or by its own default. The empty string
+    /// stands for a field that was not given.
+    pub when: Option<(String, Vec<String>)>,
+    /// Applies when the type is directly inside this one.
+    pub within: Option<TypeId>,
 }
 
 /// Strategic-merge-patch markers of a field.
@@ -158,31 +179,8 @@ pub struct GoField {
     pub named: String,
 }
 
-/// Place of a field in the protobuf encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proto {
-    /// Field number.
-    pub number: u32,
-    /// How its value (or each item) is encoded.
-    pub kind: ProtoKind,
-}
-
-/// Protobuf encodings in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are protobuf's")]
-pub enum ProtoKind {
-    Bool,
-    Int32,
-    Int64,
-    Double,
-    String,
-    Bytes,
-    Message,
-    Map,
-}
-
 /// Constraints on a value beyond its shape, from a custom resource's schema.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the names are JSON schema's")]
 pub struct Rules {
     pub minimum: Option<f64>,
@@ -192,7 +190,7 @@ pub struct Rules {
     pub multiple_of: Option<f64>,
     pub min_length: Option<u64>,
     pub max_length: Option<u64>,
-    pub pattern: Option<String>,
+    pub pattern: Option<regex::Regex>,
     pub min_items: Option<u64>,
     pub max_items: Option<u64>,
     pub unique_items: bool,
@@ -200,4 +198,21 @@ pub struct Rules {
     pub max_properties: Option<u64>,
     /// Allowed values that are not strings.
     pub enum_values: Vec<Value>,
+}
+
+impl Rules {
+    /// Whether there is nothing to check.
+    pub fn is_empty(&self) -> bool {
+        let numbers = [self.minimum, self.maximum, self.multiple_of].iter().all(Option::is_none);
+        let counts = [
+            self.min_length,
+            self.max_length,
+            self.min_items,
+            self.max_items,
+            self.min_properties,
+            self.max_properties,
+        ];
+        let counts = counts.iter().all(Option::is_none);
+        numbers && counts && self.pattern.is_none() && !self.unique_items && self.enum_values.is_empty()
+    }
 }
