@@ -1,1 +1,4 @@
 //! Pod network and the service proxy.
+
+#[cfg(feature = "proxy")]
+pub mod proxy;
