@@ -7,7 +7,9 @@
 pub mod apply;
 pub mod meta;
 pub mod objects;
+pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod resource;
 pub mod schema;

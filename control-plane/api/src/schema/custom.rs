@@ -27,7 +27,8 @@ impl Table {
         let mut compiler = Compiler { builder: Builder::default(), docs: vec![String::new()] };
         let root = compiler.compile(schema, &mut Vec::new())?;
         let doc = compiler.doc(schema);
-        let name = format!("{}.{}.{}", gvk.group, gvk.version, gvk.kind);
+        let domain: Vec<&str> = gvk.group.rsplit('.').collect();
+        let name = format!("{}.{}.{}", domain.join("."), gvk.version, gvk.kind);
         let preserve = preserves_unknown(schema);
         let mut fields = compiler.builder.take_fields(root);
         fields.retain(|f| !matches!(f.name.as_str(), "apiVersion" | "kind" | "metadata"));

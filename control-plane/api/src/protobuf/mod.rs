@@ -1,0 +1,3 @@
+//! Protobuf, driven by the schema table.
+
+pub mod wire;
