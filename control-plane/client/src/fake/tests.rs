@@ -92,6 +92,8 @@ async fn a_namespace_ends_when_it_is_finalized_and_takes_nothing_new_meanwhile()
 #[tokio::test]
 async fn a_watch_resumes_and_selectors_turn_changes_into_arrivals_and_departures() {
     let (objects, client) = client();
+    let first = json!({"metadata": {"name": "first", "namespace": "ns"}});
+    client.create(&serde_json::from_value::<Pod>(first).unwrap()).await.unwrap();
     let start = objects.revision();
     let map = json!({"metadata": {"name": "a", "namespace": "ns", "labels": {"k": "1"}}});
     client.create(&serde_json::from_value::<ConfigMap>(map).unwrap()).await.unwrap();
