@@ -4,13 +4,18 @@
 //! [`Registry`]. Everything an object goes through lives here: defaulting, admission, validation, strategy,
 //! storage and the watch cache.
 
+mod admission;
 pub mod bootstrap;
 pub mod catalog;
+mod clock;
 pub mod contract;
 pub mod limits;
 mod options;
 mod registry;
+mod storage;
 pub mod strategy;
+mod tree;
+mod verbs;
 
 pub use catalog::{Catalog, Resource, Subresource};
 pub use contract::{
@@ -18,4 +23,5 @@ pub use contract::{
     WatchOptions, WatchStream, WriteOptions, Written,
 };
 pub use options::Options;
-pub use registry::{Registry, Snapshot};
+pub use registry::Registry;
+pub use storage::Snapshot;

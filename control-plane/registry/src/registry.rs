@@ -1,6 +1,6 @@
 //! The handle that transports hold.
 
-use std::{ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use api::{
     GroupVersionResource, Status,
@@ -12,51 +12,35 @@ use store_client::Kv;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Catalog, Deleted, ListOptions, Listed, Options, PatchBody, WatchOptions, WatchStream, WriteOptions,
-    Written,
-    contract::{Caller, Encoded},
+    Catalog, Deleted, ListOptions, Listed, Options, PatchBody, Resource, Snapshot, WatchOptions, WatchStream,
+    WriteOptions, Written,
+    contract::Caller,
+    limits,
+    storage::Storage,
+    verbs::{self, Core},
 };
+
+/// What admission, authorization and authentication look at with every request.
+const WARM: [(&str, &str, &str); 13] = [
+    ("", "v1", "namespaces"),
+    ("", "v1", "serviceaccounts"),
+    ("", "v1", "secrets"),
+    ("", "v1", "nodes"),
+    ("", "v1", "pods"),
+    ("", "v1", "limitranges"),
+    ("networking.k8s.io", "v1", "ipaddresses"),
+    ("coordination.k8s.io", "v1", "leases"),
+    ("scheduling.k8s.io", "v1", "priorityclasses"),
+    ("rbac.authorization.k8s.io", "v1", "roles"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings"),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles"),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
+];
 
 /// The one write path, and the reads. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    catalog: arc_swap::ArcSwap<Catalog>,
-}
-
-/// A consistent moment of the watch cache of one resource. Cheap to take and to keep for a short while.
-#[derive(Clone)]
-pub struct Snapshot {
-    revision: i64,
-    objects: imbl::OrdMap<Arc<str>, Arc<Encoded>>,
-}
-
-impl Snapshot {
-    /// The store's revision of this moment.
-    pub fn revision(&self) -> i64 {
-        self.revision
-    }
-
-    /// One object; `namespace` is empty for resources without namespaces.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Encoded>> {
-        let key = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
-        self.objects.get(key.as_str())
-    }
-
-    /// Every object, by namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Encoded>> {
-        self.objects.values()
-    }
-
-    /// The objects of one namespace, by name.
-    pub fn in_namespace<'a>(&'a self, namespace: &str) -> impl Iterator<Item = &'a Arc<Encoded>> + use<'a> {
-        let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
-        let bounds = (Bound::Included(from.as_str()), Bound::Excluded(to.as_str()));
-        self.objects.range::<_, str>(bounds).map(|(_, object)| object)
-    }
+    core: Arc<Core>,
 }
 
 impl Registry {
@@ -66,38 +50,44 @@ impl Registry {
         options: Options,
         shutdown: CancellationToken,
     ) -> Result<Self, Status> {
-        let _ = (kv, shutdown);
         options.validate().map_err(Status::internal)?;
-        Ok(Self { inner: Arc::new(Inner { catalog: arc_swap::ArcSwap::from_pointee(Catalog::builtin()) }) })
+        let core = Core::new(Storage::start(kv, shutdown), options);
+        for (group, version, plural) in WARM {
+            core.cache_of(group, version, plural);
+        }
+        core.ports();
+        Ok(Self { core: Arc::new(core) })
     }
 
     /// Waits until the store answers and the caches that admission and authorization need are filled.
     pub async fn ready(&self) -> Result<(), Status> {
-        Ok(())
+        for (group, version, plural) in WARM {
+            if let Some(cache) = self.core.cache_of(group, version, plural) {
+                cache.wait_filled(limits::CACHE_FILL_MAX).await?;
+            }
+        }
+        self.core.ports().wait_filled(limits::CACHE_FILL_MAX).await
     }
 
     /// Every resource that is served now.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.inner.catalog.load_full()
+        self.core.catalog.load_full()
     }
 
     /// Reads one object or subresource. `resource_version`: empty for the newest (linearizable), `"0"` for
     /// whatever the cache has, `"N"` for something at least as new.
     pub async fn get(&self, target: &Target, resource_version: &str) -> Result<Bytes, Status> {
-        let _ = (target, resource_version);
-        Err(Status::unavailable("starting"))
+        verbs::get::get(&self.core, target, resource_version).await
     }
 
     /// Reads many from one snapshot.
     pub async fn list(&self, scope: &Scope, options: &ListOptions) -> Result<Listed, Status> {
-        let _ = (scope, options);
-        Err(Status::unavailable("starting"))
+        verbs::list::list(&self.core, scope, options).await
     }
 
     /// Watches many.
     pub async fn watch(&self, scope: &Scope, options: &WatchOptions) -> Result<WatchStream, Status> {
-        let _ = (scope, options);
-        Err(Status::unavailable("starting"))
+        verbs::watch::watch(&self.core, scope, options).await
     }
 
     /// Creates an object, or posts to a subresource (`binding`, `eviction`).
@@ -108,8 +98,7 @@ impl Registry {
         body: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let _ = (caller, target, body, options);
-        Err(Status::unavailable("starting"))
+        Box::pin(verbs::create::create(&self.core, caller, target, body, options)).await
     }
 
     /// Replaces an object or a subresource; creates it where the kind allows that.
@@ -120,8 +109,7 @@ impl Registry {
         body: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let _ = (caller, target, body, options);
-        Err(Status::unavailable("starting"))
+        Box::pin(verbs::update::update(&self.core, caller, target, body, options)).await
     }
 
     /// Patches an object or a subresource. Tries again on conflict unless the patch names a resource version.
@@ -132,8 +120,7 @@ impl Registry {
         patch: PatchBody,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let _ = (caller, target, patch, options);
-        Err(Status::unavailable("starting"))
+        Box::pin(verbs::patch::patch(&self.core, caller, target, patch, options)).await
     }
 
     /// Deletes an object. `delete_options` is a `DeleteOptions` as JSON, or null.
@@ -144,8 +131,7 @@ impl Registry {
         delete_options: Value,
         options: &WriteOptions,
     ) -> Result<Deleted, Status> {
-        let _ = (caller, target, delete_options, options);
-        Err(Status::unavailable("starting"))
+        Box::pin(verbs::delete::delete(&self.core, caller, target, delete_options, options)).await
     }
 
     /// Deletes everything that matches; answers what was there.
@@ -157,14 +143,38 @@ impl Registry {
         delete_options: Value,
         write: &WriteOptions,
     ) -> Result<Listed, Status> {
-        let _ = (caller, scope, options, delete_options, write);
-        Err(Status::unavailable("starting"))
+        Box::pin(verbs::delete_collection::delete_collection(
+            &self.core,
+            caller,
+            scope,
+            options,
+            delete_options,
+            write,
+        ))
+        .await
     }
 
     /// The watch cache of a resource, without waiting. `None` while it was never filled; the caches of RBAC,
     /// service accounts, secrets, namespaces, nodes and pods are filled from the start.
     pub fn cached(&self, resource: &GroupVersionResource) -> Option<Snapshot> {
-        let _ = resource;
-        None
+        let row = self.core.catalog.load().get(resource).cloned()?;
+        let cache = self.core.cache(&row).ok().filter(|cache| cache.is_filled())?;
+        Some(cache.snapshot(self.core.storage.reached()))
+    }
+
+    /// The options it was started with.
+    pub fn options(&self) -> &Options {
+        &self.core.options
+    }
+
+    /// Serves one more resource, or serves it anew: a custom resource was defined.
+    pub fn serve(&self, row: Resource) {
+        let row = Arc::new(row);
+        self.core.catalog.rcu(|catalog| catalog.with(Arc::clone(&row)));
+    }
+
+    /// Serves a resource no longer. Its objects stay in the store.
+    pub fn withdraw(&self, resource: &GroupVersionResource) {
+        self.core.catalog.rcu(|catalog| catalog.without(resource));
     }
 }

@@ -1,11 +1,15 @@
 //! The resources that are served: everything the router, discovery, RBAC names, the verbs and the watch cache
 //! need to know of a kind, as data. Adding a kind is adding a row (see [`rows`]).
 
+pub(crate) mod conversion;
 mod rows;
 
 use std::{collections::HashMap, sync::Arc};
 
-use api::{GroupResource, GroupVersionKind, GroupVersionResource};
+use api::{
+    GroupResource, GroupVersionKind, GroupVersionResource,
+    schema::{Table, TypeId},
+};
 
 use crate::strategy::{self, Strategy};
 
@@ -57,6 +61,42 @@ pub struct Resource {
     pub place: Option<Place>,
     /// What is particular about the kind.
     pub strategy: &'static dyn Strategy,
+    /// What objects look like; `None` when the table does not have the kind.
+    pub schema: Option<Schema>,
+}
+
+/// The type of a kind, and the table it is in.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    table: Tables,
+    /// The type.
+    pub ty: TypeId,
+}
+
+#[derive(Clone, Debug)]
+enum Tables {
+    Builtin,
+    Own(Arc<Table>),
+}
+
+impl Schema {
+    /// The type of a built-in kind.
+    pub fn builtin(kind: &GroupVersionKind) -> Option<Self> {
+        Table::builtin().kind(kind).map(|ty| Self { table: Tables::Builtin, ty })
+    }
+
+    /// A type of a custom resource.
+    pub fn own(table: Arc<Table>, ty: TypeId) -> Self {
+        Self { table: Tables::Own(table), ty }
+    }
+
+    /// The table of the type.
+    pub fn table(&self) -> &Table {
+        match &self.table {
+            Tables::Builtin => Table::builtin(),
+            Tables::Own(table) => table,
+        }
+    }
 }
 
 impl std::fmt::Debug for Resource {
@@ -96,6 +136,13 @@ impl Resource {
         self.subresource("status").is_some()
     }
 
+    /// Whether objects are stored in another version than this row serves.
+    pub fn is_converted(&self) -> bool {
+        self.place
+            .as_ref()
+            .is_some_and(|place| place.kind.group != self.group || place.kind.version != self.version)
+    }
+
     /// Whether a verb of discovery is served.
     pub fn serves(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
@@ -121,10 +168,10 @@ impl Catalog {
     }
 
     /// This catalog and one more row, which replaces its equal.
-    pub fn with(&self, row: Resource) -> Self {
+    pub fn with(&self, row: Arc<Resource>) -> Self {
         let name = row.gvr();
         let mut rows: Vec<_> = self.rows.iter().filter(|other| other.gvr() != name).cloned().collect();
-        rows.push(Arc::new(row));
+        rows.push(row);
         Self::from_rows(rows)
     }
 
@@ -184,6 +231,7 @@ impl rows::Row {
             subresources: subresources.collect(),
             place,
             strategy: strategy::of(stored_group, self.plural),
+            schema: Schema::builtin(&GroupVersionKind::new(group, version, self.kind)),
         }
     }
 }
