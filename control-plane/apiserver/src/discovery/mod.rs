@@ -37,7 +37,7 @@ pub async fn serve(context: &Context) -> Result<Response, Status> {
         ["apis", group] => groups::group(context, group),
         ["apis", group, version] => groups::resources(context, group, version),
         ["openapi", "v2"] => openapi::v2(context).await,
-        ["openapi", "v3"] => openapi::v3_index(context),
+        ["openapi", "v3"] => openapi::v3_index(context).await,
         ["openapi", "v3", "api", version] => openapi::v3(context, "", version).await,
         ["openapi", "v3", "apis", group, version] => openapi::v3(context, group, version).await,
         [".well-known", "openid-configuration"] => {
