@@ -186,7 +186,7 @@ impl Supervisor {
     }
 
     /// Directories of pods that neither the API nor the runtime has.
-    async fn remove_stray_dirs(&self) {
+    async fn remove_stray_dirs(&mut self) {
         let Ok(mut dirs) = tokio::fs::read_dir(self.shared.options.pods_dir()).await else { return };
         let known: HashSet<String> = self.pods.list().iter().map(|p| spec::uid(p).to_owned()).collect();
         while let Ok(Some(entry)) = dirs.next_entry().await {
