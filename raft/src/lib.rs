@@ -1,12 +1,21 @@
 //! Replicates bytes with Raft; knows no keys.
 
+mod adapter;
+mod codec;
+mod entry;
 mod error;
+mod fuse;
 mod handle;
 mod limits;
+mod log;
 mod member;
 mod network;
 mod node;
 mod options;
+mod reads;
+mod record;
+mod route;
+mod snapshot;
 mod state_machine;
 
 pub use error::Error;

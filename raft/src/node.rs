@@ -1,31 +1,100 @@
 //! The service: one member of the group.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::raft::peer_server::PeerServer;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapter::group::Group;
+use crate::adapter::machine::Machine;
 use crate::error::Error;
+use crate::fuse::Fuse;
 use crate::handle::Handle;
-use crate::network::PeerTls;
+use crate::limits;
+use crate::log::Log;
+use crate::member::Leadership;
+use crate::network::{Identity, PeerTls, Peers, Service};
 use crate::options::Options;
+use crate::reads;
+use crate::record::Owner;
+use crate::route::Route;
+use crate::snapshot::Images;
 use crate::state_machine::StateMachine;
 
-/// One member of the group.
+/// One member of the group. It takes part from [`start`](Self::start) on; [`run`](Self::run) watches over it and
+/// ends it. Dropping it ends it too, without waiting.
 pub struct Node {
     handle: Handle,
+    service: Service,
+    group: Group,
+    machine: Machine,
+    log: Log,
+    fuse: Fuse,
+    stopped: CancellationToken,
+    /// Aborted when dropped.
+    tasks: JoinSet<()>,
+}
+
+/// Log and state, both open and found whole.
+struct Stores {
+    log: Log,
+    machine: Machine,
+}
+
+/// Opens log and state. Blocks.
+fn open(options: &Options, machine: Arc<dyn StateMachine>, fuse: &Fuse) -> Result<Stores, Error> {
+    let owner = Owner { cluster: options.cluster_id, member: options.id.0 };
+    let log = Log::open(&options.data_dir.join("log"), owner, options.log_cache_bytes, fuse.clone())?;
+    let images_dir = options.data_dir.join("images");
+    let images = Images::open(images_dir.clone())
+        .map_err(|error| Error::Directory { path: images_dir, detail: error.to_string() })?;
+    let machine = Machine::open(machine, images, fuse.clone())?;
+    let (purged, applied) = (log.ends().purged, machine.position().applied);
+    if purged > applied {
+        let detail = format!(
+            "the log before {purged:?} is gone but the state stands at {applied:?}; this member must be replaced by a new one"
+        );
+        return Err(Error::damaged("opening the state", detail));
+    }
+    Ok(Stores { log, machine })
 }
 
 impl Node {
     /// Opens log and state, checks that both are whole, and joins the group they describe.
+    ///
+    /// Nobody can reach this member before [`service`](Self::service) is served on its `peer_url`.
     pub async fn start(
         options: Options,
         machine: Arc<dyn StateMachine>,
         tls: Option<PeerTls>,
     ) -> Result<Self, Error> {
         options.validate()?;
-        let _ = (machine, tls);
-        Err(Error::Stopped)
+        let fuse = Fuse::new();
+        let identity = Identity { cluster: options.cluster_id, member: options.id };
+        let peers = Peers::new(identity, tls.as_ref());
+        peers.check()?;
+        let (opening, opening_fuse) = (options.clone(), fuse.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&opening, machine, &opening_fuse)).await;
+        let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
+        let Stores { log, machine } = opened?;
+        let group = Group::start(&options, log.clone(), machine.clone(), peers.clone(), fuse.clone()).await?;
+
+        let stopped = CancellationToken::new();
+        let (leadership_sender, leadership) = watch::channel(group.leadership_now());
+        let route =
+            Route { group: group.clone(), peers: peers.clone(), leadership, stopped: stopped.clone() };
+        let leader_wait = Duration::from_millis(options.leader_wait_ms);
+        let (reads, rounds) =
+            reads::rounds(route.clone(), leader_wait, Duration::from_millis(options.read_timeout_ms));
+        let handle = Handle::new(route, reads, &options);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(rounds.run());
+        tasks.spawn(follow(group.clone(), peers, leadership_sender));
+        let service = Service::new(identity, Arc::new(group.clone()));
+        Ok(Self { handle, service, group, machine, log, fuse, stopped, tasks })
     }
 
     /// The way in.
@@ -33,14 +102,64 @@ impl Node {
         self.handle.clone()
     }
 
-    /// The gRPC service the other members call; add it to the server that listens on `peer_url`.
-    pub fn service(&self) -> PeerServer<crate::network::Service> {
-        PeerServer::new(crate::network::Service {})
+    /// The gRPC service the other members call; add it to the server that listens on this member's `peer_url`.
+    pub fn service(&self) -> PeerServer<Service> {
+        PeerServer::new(self.service.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    /// Runs until `shutdown`, or until storage fails (invariant S7).
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        shutdown.cancelled().await;
-        Ok(())
+    /// Runs until `shutdown`, then flushes and closes log and state. Returns an error as soon as storage fails
+    /// (S7); the process must then exit, and may be started again.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            error = self.fuse.blown() => Err(error),
+            error = self.group.ended() => Err(error),
+        };
+        self.stopped.cancel();
+        self.group.stop().await;
+        self.tasks.shutdown().await;
+        ended?;
+        self.machine.close().await?;
+        self.log.close().await?;
+        self.fuse.check()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.stopped.is_cancelled() {
+            return;
+        }
+        self.stopped.cancel();
+        let group = self.group.clone();
+        // Drop cannot wait. The group ends by itself within a bounded time; no runtime means it has ended.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(async move { group.stop().await }));
+        }
+    }
+}
+
+/// Keeps what is known of leader and members up to date.
+async fn follow(mut group: Group, peers: Peers, leadership: watch::Sender<Leadership>) {
+    loop {
+        let members = group.members();
+        for (id, (member, _)) in &members {
+            peers.learn(*id, &member.peer_url);
+        }
+        if !members.is_empty() {
+            peers.retain(|id| members.contains_key(&id));
+        }
+        let now = group.leadership_now();
+        leadership.send_if_modified(|known| {
+            let modified = *known != now;
+            *known = now;
+            modified
+        });
+        if group.changed().await.is_err() {
+            leadership.send_replace(Leadership { leader: None, is_self: false, ..now });
+            return;
+        }
     }
 }

@@ -1,0 +1,481 @@
+//! The group as this member sees it: what a leader does when asked, and what any member can tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::alias::{StoredMembershipOf, WatchReceiverOf};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{
+    ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
+};
+use openraft::metrics::RaftServerMetrics;
+use openraft::{ChangeMembers, Config, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::time::Instant;
+
+use super::log::LogStore;
+use super::machine::Machine;
+use super::outbound::Factory;
+use super::{Command, Types, convert};
+use crate::error::Error;
+use crate::fuse::Fuse;
+use crate::limits;
+use crate::log::Log;
+use crate::member::{Leadership, Member, MemberId, Status};
+use crate::network::Peers;
+use crate::options::Options;
+use crate::record::{self, LogId, Request};
+use crate::state_machine::{LogIndex, Term};
+
+/// What only a leader can do.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    Propose(Bytes),
+    ReadIndex,
+    AddLearner(MemberId, Member),
+    Promote(MemberId),
+    Remove(MemberId),
+    Update(MemberId, Member),
+    TransferLeadership(MemberId),
+}
+
+/// What came of a [`Task`].
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Applied { id: LogId, response: Bytes },
+    ReadIndex(u64),
+    Done,
+}
+
+/// Why nothing came of a [`Task`].
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// Another member leads, if any. Nothing was done.
+    NotLeader(Option<MemberId>),
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Task {
+    /// `record` borrows from `buffer`; the command will share it.
+    pub(crate) fn from_record(record: Request<'_>, buffer: &Bytes) -> Self {
+        let member = |record| {
+            let (id, member) = convert::member(record);
+            (MemberId(id), member)
+        };
+        match record {
+            Request::Propose(command) => Self::Propose(buffer.slice_ref(command)),
+            Request::ReadIndex => Self::ReadIndex,
+            Request::AddLearner(record) => {
+                let (id, member) = member(record);
+                Self::AddLearner(id, member)
+            }
+            Request::Promote(id) => Self::Promote(MemberId(id)),
+            Request::Remove(id) => Self::Remove(MemberId(id)),
+            Request::Update(record) => {
+                let (id, member) = member(record);
+                Self::Update(id, member)
+            }
+            Request::TransferLeadership(to) => Self::TransferLeadership(MemberId(to)),
+        }
+    }
+
+    pub(crate) fn as_record(&self) -> Request<'_> {
+        match self {
+            Self::Propose(command) => Request::Propose(command),
+            Self::ReadIndex => Request::ReadIndex,
+            Self::AddLearner(id, member) => Request::AddLearner(convert::member_record(id.0, member)),
+            Self::Promote(id) => Request::Promote(id.0),
+            Self::Remove(id) => Request::Remove(id.0),
+            Self::Update(id, member) => Request::Update(convert::member_record(id.0, member)),
+            Self::TransferLeadership(to) => Request::TransferLeadership(to.0),
+        }
+    }
+}
+
+/// Cheap to clone; all clones are one group.
+#[derive(Clone)]
+pub(crate) struct Group {
+    raft: Raft<Types, Machine>,
+    machine: Machine,
+    metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
+    /// Changes less often.
+    server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+    fuse: Fuse,
+    id: MemberId,
+    cluster_id: u64,
+    command_bytes_max: usize,
+}
+
+fn configuration(options: &Options) -> Result<Config, Error> {
+    let config = Config {
+        cluster_name: format!("{:x}", options.cluster_id),
+        heartbeat_interval: options.heartbeat_interval_ms,
+        election_timeout_min: options.election_timeout_min_ms,
+        election_timeout_max: options.election_timeout_max_ms,
+        install_snapshot_timeout: limits::SNAPSHOT_TRANSFER_MAX.as_millis() as u64,
+        max_payload_entries: limits::APPEND_ENTRIES_MAX,
+        max_append_entries: Some(limits::WRITE_ENTRIES_MAX),
+        // A follower gets a snapshot when the log no longer holds what it lacks, not because it is slow.
+        replication_lag_threshold: options
+            .snapshot_entries
+            .saturating_mul(4)
+            .saturating_add(options.log_keep_entries),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
+        max_in_snapshot_log_to_keep: options.log_keep_entries,
+        purge_batch_size: limits::PURGE_ENTRIES_MIN.min(options.snapshot_entries),
+        api_channel_size: Some(limits::API_QUEUE_MAX),
+        api_batch_capacity: limits::API_BATCH_MAX,
+        // Never wait for company: what arrives during a sync shares the next one anyway.
+        api_batch_linger_ms: 0,
+        enable_pre_vote: Some(true),
+        // The state may be behind what was acknowledged, so a restarted leader is elected like any other.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| Error::Options { option: "timing", detail: error.to_string() })
+}
+
+impl Group {
+    /// Starts this member's part in the group.
+    pub(crate) async fn start(
+        options: &Options,
+        log: Log,
+        machine: Machine,
+        peers: Peers,
+        fuse: Fuse,
+    ) -> Result<Self, Error> {
+        let config = Arc::new(configuration(options)?);
+        let store = LogStore::new(log, fuse.clone());
+        let raft = Raft::new(options.id.0, config, Factory::new(peers), store, machine.clone()).await;
+        let raft = raft.map_err(|error| {
+            fuse.check().err().unwrap_or_else(|| Error::damaged("starting the group", error.to_string()))
+        })?;
+        let (metrics, server) = (raft.metrics(), raft.server_metrics());
+        Ok(Self {
+            raft,
+            machine,
+            metrics,
+            server,
+            fuse,
+            id: options.id,
+            cluster_id: options.cluster_id,
+            command_bytes_max: options.command_bytes_max,
+        })
+    }
+
+    pub(super) fn raft(&self) -> &Raft<Types, Machine> {
+        &self.raft
+    }
+
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Ends this member's part in the group.
+    pub(crate) async fn stop(&self) {
+        match tokio::time::timeout(limits::STOP_MAX, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the group ended badly"),
+            Err(_) => tracing::error!("the group did not end in time"),
+        }
+    }
+
+    /// Gives the group its first members.
+    pub(crate) async fn initialize(&self, members: BTreeMap<MemberId, Member>) -> Result<(), Error> {
+        let members: BTreeMap<u64, Member> = members.into_iter().map(|(id, member)| (id.0, member)).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Err(Error::AlreadyInitialized),
+            Err(RaftError::APIError(error @ InitializeError::NotInMembers(_))) => {
+                Err(Error::Membership(error.to_string()))
+            }
+            Err(RaftError::Fatal(fatal)) => Err(self.fatal(&fatal)),
+        }
+    }
+
+    /// Does what only a leader can do.
+    pub(crate) async fn perform(&self, task: Task) -> Result<Outcome, Refusal> {
+        match task {
+            Task::Propose(command) => self.propose(command).await,
+            Task::ReadIndex => self.read_index().await,
+            Task::AddLearner(id, member) => self.add_learner(id, member).await,
+            Task::Promote(id) => self.promote(id).await,
+            Task::Remove(id) => self.remove(id).await,
+            Task::Update(id, member) => self.update(id, member).await,
+            Task::TransferLeadership(to) => self.transfer_leadership(to).await,
+        }
+    }
+
+    async fn propose(&self, command: Bytes) -> Result<Outcome, Refusal> {
+        let (size, limit) = (command.len(), self.command_bytes_max);
+        if size > limit {
+            return Err(Error::TooLarge { size, limit }.into());
+        }
+        let written = self.raft.client_write(Command(command)).await;
+        let written = written.map_err(|error| self.write_refusal("proposing a command", error))?;
+        Ok(Outcome::Applied { id: convert::log_id_record(&written.log_id), response: written.data })
+    }
+
+    async fn read_index(&self) -> Result<Outcome, Refusal> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(Outcome::ReadIndex(linearizer.read_log_id().index())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(not_leader(&forward))
+            }
+            Err(RaftError::APIError(error @ LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(Error::ReadNotConfirmed { detail: error.to_string() }.into())
+            }
+            Err(RaftError::Fatal(fatal)) => Err(self.fatal(&fatal).into()),
+        }
+    }
+
+    async fn add_learner(&self, id: MemberId, member: Member) -> Result<Outcome, Refusal> {
+        if let Some((known, _)) = self.members().get(&id) {
+            if *known == member {
+                return Ok(Outcome::Done);
+            }
+            return Err(Error::Membership(format!("member {id} exists and is reached elsewhere")).into());
+        }
+        let added = self.raft.add_learner(id.0, member, false).await;
+        added.map(|_| Outcome::Done).map_err(|error| self.write_refusal("adding a learner", error))
+    }
+
+    async fn promote(&self, id: MemberId) -> Result<Outcome, Refusal> {
+        match self.members().get(&id) {
+            None => return Err(Error::Membership(format!("member {id} is not known; add it first")).into()),
+            Some((_, true)) => return Ok(Outcome::Done),
+            Some((_, false)) => {}
+        }
+        self.caught_up(id).await?;
+        self.change("promoting a learner", ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), true).await
+    }
+
+    /// Waits until the member holds nearly all of the log.
+    async fn caught_up(&self, id: MemberId) -> Result<(), Refusal> {
+        let caught_up = |metrics: &RaftMetrics<Types>| {
+            let Some(replication) = &metrics.replication else { return true };
+            let next = metrics.last_log_index.map_or(0, |index| index + 1);
+            let matched = replication.get(&id.0).and_then(|id| id.as_ref()).map_or(0, |id| id.index() + 1);
+            matched > 0 && next.saturating_sub(matched) <= limits::PROMOTE_LAG_MAX
+        };
+        match tokio::time::timeout(limits::PROMOTE_CATCH_UP_MAX, self.reached(caught_up)).await {
+            Ok(reached) => Ok(reached?),
+            Err(_) => Err(Error::Membership(format!("member {id} does not catch up with the log")).into()),
+        }
+    }
+
+    async fn remove(&self, id: MemberId) -> Result<Outcome, Refusal> {
+        let ids = BTreeSet::from([id.0]);
+        match self.members().get(&id) {
+            None => Ok(Outcome::Done),
+            Some((_, true)) => self.change("removing a voter", ChangeMembers::RemoveVoters(ids), false).await,
+            Some((_, false)) => {
+                self.change("removing a learner", ChangeMembers::RemoveNodes(ids), false).await
+            }
+        }
+    }
+
+    async fn update(&self, id: MemberId, member: Member) -> Result<Outcome, Refusal> {
+        if !self.members().contains_key(&id) {
+            return Err(Error::Membership(format!("member {id} is not known")).into());
+        }
+        let members = BTreeMap::from([(id.0, member)]);
+        self.change("updating a member", ChangeMembers::SetNodes(members), true).await
+    }
+
+    async fn change(
+        &self,
+        action: &'static str,
+        change: ChangeMembers<u64, Member>,
+        retain: bool,
+    ) -> Result<Outcome, Refusal> {
+        let changed = self.raft.change_membership(change, retain).await;
+        changed.map(|_| Outcome::Done).map_err(|error| self.write_refusal(action, error))
+    }
+
+    async fn transfer_leadership(&self, to: MemberId) -> Result<Outcome, Refusal> {
+        let leadership = self.leadership_now();
+        if !leadership.is_self {
+            return Err(Refusal::NotLeader(leadership.leader));
+        }
+        if to == self.id {
+            return Ok(Outcome::Done);
+        }
+        if !self.members().get(&to).is_some_and(|(_, voter)| *voter) {
+            return Err(Error::Membership(format!("member {to} is not a voter")).into());
+        }
+        self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| self.fatal(&fatal))?;
+        let moved = self.reached(|metrics| metrics.current_leader == Some(to.0));
+        match tokio::time::timeout(limits::TRANSFER_MAX, moved).await {
+            Ok(moved) => Ok(moved.map(|()| Outcome::Done)?),
+            Err(_) => Err(Error::Membership(format!("member {to} did not take over")).into()),
+        }
+    }
+
+    /// Makes the state durable and lets the log before it go.
+    pub(crate) async fn snapshot(&self, within: Duration) -> Result<(), Error> {
+        let target = self.metrics.borrow_watched().last_applied;
+        self.raft.trigger().snapshot().await.map_err(|fatal| self.fatal(&fatal))?;
+        let made = self.reached(|metrics| metrics.snapshot >= target);
+        match tokio::time::timeout(within, made).await {
+            Ok(made) => made,
+            Err(_) => Err(Error::Unknown { action: "making a snapshot", detail: "it takes too long".into() }),
+        }
+    }
+
+    /// Waits until the local state machine has applied `index`.
+    pub(crate) async fn applied(&self, index: u64, until: Instant) -> Result<(), Error> {
+        let mut applied = self.machine.applied();
+        let reached = applied.wait_for(|next| *next > index);
+        match tokio::time::timeout_at(until, reached).await.map(|reached| reached.map(drop)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(Error::ReadNotConfirmed {
+                detail: format!("this member has not applied entry {index} yet"),
+            }),
+        }
+    }
+
+    /// Who leads, as far as known.
+    pub(crate) fn leadership_now(&self) -> Leadership {
+        leadership(&self.server.borrow_watched())
+    }
+
+    /// Returns when who leads, or who takes part, may have changed; an error when the group has ended. Cancel-safe.
+    pub(crate) async fn changed(&mut self) -> Result<(), Error> {
+        self.server.changed().await.map_err(|_| Error::Stopped)
+    }
+
+    /// Returns when the group has ended, with the reason. Cancel-safe.
+    pub(crate) async fn ended(&self) -> Error {
+        // Either way the metrics now hold the reason.
+        drop(self.reached(|metrics| metrics.running_state.is_err()).await);
+        match &self.metrics.borrow_watched().running_state {
+            Err(fatal) => self.fatal(fatal),
+            Ok(()) => Error::Stopped,
+        }
+    }
+
+    /// Returns once the metrics satisfy `condition`. Cancel-safe.
+    async fn reached(&self, condition: impl Fn(&RaftMetrics<Types>) -> bool) -> Result<(), Error> {
+        let mut metrics = self.metrics.clone();
+        while !condition(&metrics.borrow_and_update()) {
+            metrics.changed().await.map_err(|_| Error::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// All members, with whether each votes.
+    pub(crate) fn members(&self) -> BTreeMap<MemberId, (Member, bool)> {
+        members(&self.server.borrow_watched().membership_config)
+    }
+
+    /// Whether a membership is known.
+    pub(crate) fn is_initialized(&self) -> bool {
+        self.server.borrow_watched().membership_config.nodes().next().is_some()
+    }
+
+    /// A moment in the life of this member.
+    pub(crate) fn status(&self) -> Status {
+        let metrics = self.metrics.borrow_watched();
+        let index = |id: &Option<_>| LogIndex(convert::log_id_option_record(id).map_or(0, |id| id.index));
+        let matched =
+            metrics.replication.iter().flatten().map(|(id, matched)| (MemberId(*id), index(matched)));
+        Status {
+            id: self.id,
+            cluster_id: self.cluster_id,
+            term: Term(metrics.current_term),
+            leader: metrics.current_leader.map(MemberId),
+            last_index: LogIndex(metrics.last_log_index.unwrap_or(0)),
+            committed: index(&metrics.local_committed),
+            applied: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
+            members: members(&metrics.membership_config),
+            matched: matched.collect(),
+        }
+    }
+
+    fn write_refusal(
+        &self,
+        action: &'static str,
+        error: RaftError<Types, ClientWriteError<Types>>,
+    ) -> Refusal {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(&forward),
+            RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_)) => {
+                Error::Unknown { action, detail: error.to_string() }.into()
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                Error::Membership(error.to_string()).into()
+            }
+            RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
+                Error::Membership(error.to_string()).into()
+            }
+            // The entry may have been written, and even have reached a quorum, before the end.
+            RaftError::Fatal(fatal) => {
+                Error::Unknown { action, detail: self.fatal(&fatal).to_string() }.into()
+            }
+        }
+    }
+
+    fn fatal(&self, fatal: &Fatal<Types>) -> Error {
+        match (self.fuse.check(), fatal) {
+            (Err(error), _) => error,
+            (Ok(()), Fatal::StorageError(error)) => Error::damaged("running the group", error.to_string()),
+            (Ok(()), Fatal::Panicked) => Error::damaged("running the group", "it panicked"),
+            (Ok(()), Fatal::Stopped) => Error::Stopped,
+        }
+    }
+}
+
+fn not_leader(forward: &ForwardToLeader<Types>) -> Refusal {
+    Refusal::NotLeader(forward.leader_id.map(MemberId))
+}
+
+fn leadership(metrics: &RaftServerMetrics<Types>) -> Leadership {
+    let leader = metrics.current_leader;
+    Leadership {
+        leader: leader.map(MemberId),
+        term: Term(metrics.vote.leader_id.term),
+        is_self: metrics.state == ServerState::Leader && leader == Some(metrics.id),
+    }
+}
+
+fn members(stored: &StoredMembershipOf<Types>) -> BTreeMap<MemberId, (Member, bool)> {
+    let membership = stored.membership();
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    membership.nodes().map(|(id, member)| (MemberId(*id), (member.clone(), voters.contains(id)))).collect()
+}
+
+impl Error {
+    /// What a member on whose behalf we acted is told.
+    pub(super) fn to_record(&self) -> record::Failure {
+        match self {
+            Self::NoLeader | Self::NotSent { .. } => record::Failure::NoLeader,
+            Self::Unknown { detail, .. } => record::Failure::Unknown(detail.clone()),
+            Self::ReadNotConfirmed { detail } => record::Failure::ReadNotConfirmed(detail.clone()),
+            Self::Stopped => record::Failure::Stopped,
+            Self::Membership(detail) => record::Failure::Membership(detail.clone()),
+            Self::TooLarge { size, limit } => {
+                record::Failure::TooLarge { size: *size as u64, limit: *limit as u64 }
+            }
+            Self::Overloaded { .. } => record::Failure::Overloaded,
+            Self::Storage { .. }
+            | Self::ForeignCluster { .. }
+            | Self::AlreadyInitialized
+            | Self::Options { .. }
+            | Self::Directory { .. }
+            | Self::Tls { .. } => record::Failure::Storage(self.to_string()),
+        }
+    }
+}

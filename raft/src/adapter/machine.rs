@@ -1,0 +1,303 @@
+//! The caller's state machine as openraft's state machine.
+//!
+//! A snapshot costs next to nothing: it is the promise that the state is durable up to a position, so that the log
+//! before it may go. The image of the state is made only when a member needs it, and is then newer than the
+//! promise, which is as good.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use openraft::entry::RaftEntry;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Command, Types, convert};
+use crate::codec;
+use crate::error::Error;
+use crate::fuse::Fuse;
+use crate::limits;
+use crate::record::Position;
+use crate::snapshot::Images;
+use crate::state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};
+
+/// The image of a state: to be made by the machine that has it, or received.
+#[derive(Clone)]
+pub(crate) enum Image {
+    /// The machine whose state it is.
+    Here(Machine),
+    /// Files received from another member.
+    Received(PathBuf),
+}
+
+/// Cheap to clone; all clones are one machine.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    machine: Arc<dyn StateMachine>,
+    images: Images,
+    fuse: Fuse,
+    state: Mutex<State>,
+    /// The number of the first index not applied.
+    applied: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    position: Position,
+    /// Up to where the state is durable, and known to be.
+    snapshot: Option<Position>,
+}
+
+fn failed(action: &'static str, error: StateMachineError) -> Error {
+    Error::storage(action, error)
+}
+
+/// The index after the last one applied.
+pub(crate) fn next_index(position: &Position) -> u64 {
+    position.applied.map_or(0, |id| id.index + 1)
+}
+
+impl Machine {
+    /// Reads where the state machine stands. Blocks.
+    pub(crate) fn open(machine: Arc<dyn StateMachine>, images: Images, fuse: Fuse) -> Result<Self, Error> {
+        let position =
+            machine.position().map_err(|error| failed("reading the position of the state", error))?;
+        let position = decode(position)?;
+        let snapshot = position.applied.map(|_| position.clone());
+        let applied = watch::Sender::new(next_index(&position));
+        let state = Mutex::new(State { position, snapshot });
+        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied }) })
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self) -> Position {
+        self.shared.state.lock().position.clone()
+    }
+
+    /// Follows the number of the first index not applied.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Runs `work` where it may block. A failure blows the fuse.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.shared.fuse.check()?;
+        let shared = Arc::clone(&self.shared);
+        let result = tokio::task::spawn_blocking(move || work(&shared)).await;
+        let result = result.unwrap_or_else(|error| Err(Error::storage(action, error)));
+        result.inspect_err(|error| self.shared.fuse.blow(error))
+    }
+
+    async fn apply_run(&self, run: Run) -> Result<(), Error> {
+        let Run { commands, waiting, position, .. } = run;
+        let batch = Batch { commands, position: Bytes::from(codec::encode(&position)) };
+        let expected = batch.commands.len();
+        let action = "applying to the state";
+        let apply = move |shared: &Shared| shared.machine.apply(batch).map_err(|error| failed(action, error));
+        let responses = self.blocking(action, apply).await?;
+        if responses.len() != expected {
+            let detail = format!("{} responses to {expected} commands", responses.len());
+            let error = Error::damaged(action, detail);
+            self.shared.fuse.blow(&error);
+            return Err(error);
+        }
+        let next = next_index(&position);
+        self.shared.state.lock().position = position;
+        self.shared.applied.send_replace(next);
+        let mut responses = responses.into_iter();
+        for Waiting { is_command, responder } in waiting {
+            let response = if is_command { responses.next().unwrap_or_default() } else { Bytes::new() };
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the state durable up to `position` at least.
+    async fn flush(&self, position: Position) -> Result<Position, Error> {
+        let action = "flushing the state";
+        let flush = move |shared: &Shared| shared.machine.flush().map_err(|error| failed(action, error));
+        self.blocking(action, flush).await?;
+        let mut state = self.shared.state.lock();
+        let newer = state.snapshot.as_ref().is_some_and(|known| known.applied >= position.applied);
+        if !newer {
+            state.snapshot = Some(position);
+        }
+        Ok(state.snapshot.clone().unwrap_or_default())
+    }
+
+    /// Makes everything applied durable.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.flush(self.position()).await.map(drop)
+    }
+
+    /// Writes an image of the state. The caller removes it.
+    pub(crate) async fn checkpoint(&self) -> Result<(PathBuf, Position), Error> {
+        let action = "writing an image of the state";
+        self.blocking(action, move |shared| {
+            let directory = shared.images.outgoing();
+            let position = shared.machine.checkpoint(&directory).map_err(|error| failed(action, error))?;
+            Ok((directory, decode(position)?))
+        })
+        .await
+    }
+
+    /// Where received files go, before they are installed.
+    pub(crate) fn images(&self) -> &Images {
+        &self.shared.images
+    }
+
+    async fn restore(&self, position: Position, from: PathBuf) -> Result<(), Error> {
+        let action = "restoring the state from an image";
+        let expected = position.clone();
+        self.blocking(action, move |shared| {
+            shared.machine.restore(&from).map_err(|error| failed(action, error))?;
+            shared.images.discard(&from);
+            let found = shared.machine.position().map_err(|error| failed(action, error))?;
+            match decode(found)? {
+                found if found == expected => Ok(()),
+                found => Err(Error::damaged(action, format!("it holds {found:?} instead of {expected:?}"))),
+            }
+        })
+        .await?;
+        let next = next_index(&position);
+        let mut state = self.shared.state.lock();
+        state.snapshot = Some(position.clone());
+        state.position = position;
+        drop(state);
+        self.shared.applied.send_replace(next);
+        Ok(())
+    }
+
+    fn snapshot_of(&self, position: &Position) -> Result<SnapshotOf<Types, Image>, Error> {
+        Ok(Snapshot { meta: meta(position)?, snapshot: Image::Here(self.clone()) })
+    }
+}
+
+fn meta(position: &Position) -> Result<SnapshotMetaOf<Types>, Error> {
+    convert::snapshot_meta(position)
+        .map_err(|detail| Error::damaged("reading the position of the state", detail))
+}
+
+fn decode(position: Option<Bytes>) -> Result<Position, Error> {
+    let Some(bytes) = position else { return Ok(Position::default()) };
+    codec::decode_owned(&bytes)
+        .map_err(|error| Error::damaged("reading the position of the state", error.to_string()))
+}
+
+/// Who waits for the outcome of an entry.
+struct Waiting {
+    is_command: bool,
+    responder: Option<ApplyResponder<Types>>,
+}
+
+/// Entries that are applied together.
+struct Run {
+    commands: Vec<Committed>,
+    waiting: Vec<Waiting>,
+    bytes: usize,
+    position: Position,
+}
+
+impl Run {
+    fn after(position: Position) -> Self {
+        Self { commands: Vec::new(), waiting: Vec::new(), bytes: 0, position }
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= limits::APPLY_COMMANDS_MAX || self.bytes >= limits::APPLY_BYTES_MAX
+    }
+
+    fn push(&mut self, (entry, responder): EntryResponder<Types>) {
+        let id = convert::log_id_record(&entry.log_id());
+        self.position.applied = Some(id);
+        let is_command = match entry.payload {
+            EntryPayload::Blank => false,
+            EntryPayload::Normal(Command(command)) => {
+                self.bytes += command.len();
+                self.commands.push(Committed { index: LogIndex(id.index), term: Term(id.term), command });
+                true
+            }
+            EntryPayload::Membership(membership) => {
+                self.position.membership_id = Some(id);
+                self.position.membership = convert::membership_record(&membership);
+                false
+            }
+        };
+        self.waiting.push(Waiting { is_command, responder });
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogIdOf<Types>>, StoredMembershipOf<Types>)> {
+        let meta = meta(&self.position()).map_err(io::Error::other)?;
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut run = Run::after(self.position());
+        while let Some(item) = entries.next().await {
+            run.push(item?);
+            if run.is_full() {
+                let next = Run::after(run.position.clone());
+                self.apply_run(std::mem::replace(&mut run, next)).await.map_err(io::Error::other)?;
+            }
+        }
+        match run.waiting.is_empty() {
+            true => Ok(()),
+            false => self.apply_run(run).await.map_err(io::Error::other),
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { machine: self.clone(), position: self.position() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, image: Image) -> io::Result<()> {
+        let (from, position) = match image {
+            Image::Received(from) => (from, convert::position(meta)),
+            Image::Here(source) => source.checkpoint().await.map_err(io::Error::other)?,
+        };
+        self.restore(position, from).await.map_err(io::Error::other)
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Image>>> {
+        let snapshot = self.shared.state.lock().snapshot.clone();
+        snapshot.map(|position| self.snapshot_of(&position)).transpose().map_err(io::Error::other)
+    }
+}
+
+/// Makes a snapshot of the position it was created at.
+pub(crate) struct Builder {
+    machine: Machine,
+    position: Position,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Image>> {
+        let position = self.machine.flush(self.position.clone()).await.map_err(io::Error::other)?;
+        self.machine.snapshot_of(&position).map_err(io::Error::other)
+    }
+}

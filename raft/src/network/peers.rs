@@ -1,0 +1,164 @@
+//! Connections to the other members: a few per peer, long-lived, opened when first used.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use proto::raft::peer_client::PeerClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
+use tonic::{Code, Request, Status};
+
+use super::{Identity, PeerTls};
+use crate::error::Error;
+use crate::limits;
+use crate::member::MemberId;
+
+/// What a connection is for. Each has its own, so that bulk never delays a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Entries.
+    Log,
+    /// Signs of life, votes, hand-over.
+    Pulse,
+    /// Snapshots.
+    Bulk,
+    /// What callers ask of the leader.
+    Forward,
+}
+
+const LANES: usize = 4;
+
+/// Why a call to a peer failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It never left: the peer is unknown or not reachable.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// The peer refuses us, or is not the one we meant.
+    #[error("refused: {0}")]
+    Foreign(String),
+    /// It may have arrived.
+    #[error("no answer: {0}")]
+    Lost(String),
+}
+
+impl From<Status> for CallError {
+    fn from(status: Status) -> Self {
+        if status.code() == Code::PermissionDenied {
+            return Self::Foreign(status.message().to_owned());
+        }
+        let mut source: Option<&(dyn StdError + 'static)> = status.source();
+        while let Some(error) = source {
+            if error.is::<tonic::ConnectError>() {
+                return Self::NotSent(error.to_string());
+            }
+            source = error.source();
+        }
+        Self::Lost(format!("{}: {}", status.code(), status.message()))
+    }
+}
+
+/// Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    tls: Option<ClientTlsConfig>,
+    known: Mutex<HashMap<MemberId, Peer>>,
+}
+
+struct Peer {
+    url: String,
+    channels: [Option<Channel>; LANES],
+}
+
+impl Peers {
+    pub(crate) fn new(identity: Identity, tls: Option<&PeerTls>) -> Self {
+        let tls = tls.map(|tls| {
+            ClientTlsConfig::new()
+                .ca_certificate(Certificate::from_pem(&tls.ca_pem))
+                .identity(TlsIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
+        });
+        Self { shared: Arc::new(Shared { identity, tls, known: Mutex::default() }) }
+    }
+
+    /// Checks that the keys are usable.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let endpoint = Endpoint::from_static("https://localhost");
+        let Some(tls) = &self.shared.tls else { return Ok(()) };
+        endpoint.tls_config(tls.clone()).map(drop).map_err(|error| Error::Tls { detail: full(&error) })
+    }
+
+    /// Learns where a member is reached. Connections to a former url are dropped.
+    pub(crate) fn learn(&self, id: MemberId, url: &str) {
+        let mut known = self.shared.known.lock();
+        let peer =
+            known.entry(id).or_insert_with(|| Peer { url: url.to_owned(), channels: Default::default() });
+        if peer.url != url {
+            *peer = Peer { url: url.to_owned(), channels: Default::default() };
+        }
+    }
+
+    /// Forgets members that are gone.
+    pub(crate) fn retain(&self, keep: impl Fn(MemberId) -> bool) {
+        self.shared.known.lock().retain(|id, _| keep(*id));
+    }
+
+    /// A client for calls to a member.
+    pub(crate) fn client(&self, id: MemberId, lane: Lane) -> Result<PeerClient<Channel>, CallError> {
+        let mut known = self.shared.known.lock();
+        let peer =
+            known.get_mut(&id).ok_or_else(|| CallError::NotSent(format!("member {id} is not known")))?;
+        let slot = &mut peer.channels[lane as usize];
+        let channel = match slot {
+            Some(channel) => channel.clone(),
+            None => slot.insert(self.connect(&peer.url)?).clone(),
+        };
+        Ok(PeerClient::new(channel)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
+    }
+
+    /// A call that names us and the one we mean.
+    pub(crate) fn sign<T>(&self, to: MemberId, message: T) -> Request<T> {
+        self.shared.identity.sign(to, message)
+    }
+
+    /// Who we are.
+    pub(crate) fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    fn connect(&self, url: &str) -> Result<Channel, CallError> {
+        let unusable =
+            |error: tonic::transport::Error| CallError::NotSent(format!("url {url}: {}", full(&error)));
+        let mut endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(unusable)?
+            .connect_timeout(limits::CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
+        if let Some(tls) = &self.shared.tls {
+            endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
+        }
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+/// An error with all its causes; tonic's own says nothing.
+fn full(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

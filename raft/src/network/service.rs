@@ -1,0 +1,105 @@
+//! The service other members call: checks who calls, then hands the frames inwards.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use proto::raft::peer_server::Peer;
+use proto::raft::{ForwardRequest, ForwardResponse, Frame, SnapshotChunk};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Identity;
+use crate::limits;
+use crate::member::MemberId;
+
+/// Frames of a stream.
+pub(crate) type Frames = BoxStream<'static, Result<Bytes, Status>>;
+
+/// What frames mean, which this module must not know.
+#[tonic::async_trait]
+pub(crate) trait Inbound: Send + Sync + 'static {
+    /// Answers a stream of appends, in order.
+    fn append(&self, from: MemberId, frames: Frames) -> Frames;
+    /// Answers a candidate.
+    async fn vote(&self, frame: Bytes) -> Result<Bytes, Status>;
+    /// Answers whether a candidate would get the vote.
+    async fn pre_vote(&self, frame: Bytes) -> Result<Bytes, Status>;
+    /// Takes over the leadership.
+    async fn transfer_leader(&self, frame: Bytes) -> Result<Bytes, Status>;
+    /// Receives a snapshot.
+    async fn snapshot(&self, chunks: Streaming<SnapshotChunk>) -> Result<Bytes, Status>;
+    /// Does what another member was asked to do.
+    async fn forward(&self, payload: Bytes) -> Result<Bytes, Status>;
+}
+
+/// Answers the other members.
+#[derive(Clone)]
+pub struct Service {
+    identity: Identity,
+    inbound: Arc<dyn Inbound>,
+}
+
+impl Service {
+    pub(crate) fn new(identity: Identity, inbound: Arc<dyn Inbound>) -> Self {
+        Self { identity, inbound }
+    }
+
+    fn admit<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
+        self.identity.admit(request.metadata()).inspect_err(|status| {
+            tracing::warn!(reason = status.message(), "refused a call of a peer");
+        })
+    }
+}
+
+fn frame(payload: Bytes) -> Response<Frame> {
+    Response::new(Frame { payload })
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let from = self.admit(&request)?;
+        let frames = request.into_inner().map(|frame| frame.map(|frame| frame.payload)).boxed();
+        let answers = self.inbound.append(from, frames);
+        Ok(Response::new(answers.map(|answer| answer.map(|payload| Frame { payload })).boxed()))
+    }
+
+    async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        self.admit(&request)?;
+        self.inbound.vote(request.into_inner().payload).await.map(frame)
+    }
+
+    async fn pre_vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        self.admit(&request)?;
+        self.inbound.pre_vote(request.into_inner().payload).await.map(frame)
+    }
+
+    async fn transfer_leader(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        self.admit(&request)?;
+        self.inbound.transfer_leader(request.into_inner().payload).await.map(frame)
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<Frame>, Status> {
+        self.admit(&request)?;
+        let received = self.inbound.snapshot(request.into_inner());
+        let received = tokio::time::timeout(limits::SNAPSHOT_TRANSFER_MAX, received).await;
+        received.unwrap_or_else(|_| Err(Status::deadline_exceeded("the snapshot took too long"))).map(frame)
+    }
+
+    async fn forward(&self, request: Request<ForwardRequest>) -> Result<Response<ForwardResponse>, Status> {
+        self.admit(&request)?;
+        let request = request.into_inner();
+        if request.cluster_id != self.identity.cluster {
+            return Err(Status::permission_denied("a request of another cluster"));
+        }
+        let payload = self.inbound.forward(request.payload).await?;
+        Ok(Response::new(ForwardResponse { payload }))
+    }
+}
