@@ -1,0 +1,247 @@
+//! The command line of a member, with etcd's flags where they mean the same.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{ClusterState, Error, Options, Server, Tls};
+
+/// Runs one member of a replicated key-value store that speaks the etcd v3 API.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// A name for this member; must be among the names of --initial-cluster.
+    #[arg(long, env = "ETCD_NAME", default_value = "default")]
+    pub name: String,
+    /// Where everything of this member is kept. [default: NAME.kontiki]
+    #[arg(long, env = "ETCD_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen for clients, separated by commas.
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_CLIENT_URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2379"
+    )]
+    pub listen_client_urls: Vec<String>,
+    /// Where clients reach this member. [default: the URLs it listens on]
+    #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", value_delimiter = ',')]
+    pub advertise_client_urls: Vec<String>,
+    /// Where to listen for the other members, separated by commas.
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_PEER_URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2380"
+    )]
+    pub listen_peer_urls: Vec<String>,
+    /// Where the other members reach this one. [default: the first URL it listens on for them]
+    #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS")]
+    pub initial_advertise_peer_urls: Option<String>,
+    /// The founding members as NAME=URL, separated by commas. [default: this member alone]
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER", value_delimiter = ',')]
+    pub initial_cluster: Vec<String>,
+    /// `new` to found a cluster, `existing` to join one that this member was added to.
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER_STATE", default_value = "new", value_parser = ["new", "existing"])]
+    pub initial_cluster_state: String,
+    /// Tells clusters with the same URLs apart.
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER_TOKEN", default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+    /// Milliseconds between two signs of life of the leader.
+    #[arg(long, env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100)]
+    pub heartbeat_interval: u64,
+    /// Milliseconds of silence of the leader that start an election.
+    #[arg(long, env = "ETCD_ELECTION_TIMEOUT", default_value_t = 1000)]
+    pub election_timeout: u64,
+    /// Log entries between two snapshots.
+    #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000)]
+    pub snapshot_count: u64,
+    /// How long every revision can be read: hours, or a number with a unit as in 30m; 0 keeps everything.
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "1h")]
+    pub auto_compaction_retention: String,
+    /// Operations in one transaction.
+    #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128)]
+    pub max_txn_ops: usize,
+    /// Bytes of one request.
+    #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = 3 << 19)]
+    pub max_request_bytes: usize,
+    /// Certificate for clients (PEM file).
+    #[arg(long, env = "ETCD_CERT_FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Key of --cert-file.
+    #[arg(long, env = "ETCD_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Authority that signs the certificates of clients.
+    #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Clients must present a certificate of --trusted-ca-file.
+    #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", requires = "trusted_ca_file")]
+    pub client_cert_auth: bool,
+    /// Certificate for the other members (PEM file).
+    #[arg(long, env = "ETCD_PEER_CERT_FILE", requires_all = ["peer_key_file", "peer_trusted_ca_file"])]
+    pub peer_cert_file: Option<PathBuf>,
+    /// Key of --peer-cert-file.
+    #[arg(long, env = "ETCD_PEER_KEY_FILE")]
+    pub peer_key_file: Option<PathBuf>,
+    /// Authority that signs the certificates of members. Members always verify each other.
+    #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE")]
+    pub peer_trusted_ca_file: Option<PathBuf>,
+    /// Accepted for compatibility: with --peer-cert-file, members always verify each other.
+    #[arg(long, env = "ETCD_PEER_CLIENT_CERT_AUTH")]
+    pub peer_client_cert_auth: bool,
+}
+
+/// Runs a member until `shutdown`.
+pub async fn run(flags: Flags, shutdown: CancellationToken) -> Result<(), Error> {
+    let options = flags.options()?;
+    let (clients, peer) = (options.client_urls.join(", "), options.peer_url.clone());
+    let server = Server::start(options).await?;
+    tracing::info!(member = %server.handle().member_id(), cluster = format!("{:x}", server.handle().cluster_id()), %clients, %peer, "serving");
+    server.run(shutdown).await
+}
+
+impl Flags {
+    /// The options these flags stand for; reads the files they name.
+    pub fn options(&self) -> Result<Options, Error> {
+        let peer_url = match (&self.initial_advertise_peer_urls, self.listen_peer_urls.first()) {
+            (Some(url), _) | (None, Some(url)) => url.trim_end_matches('/').to_owned(),
+            (None, None) => return Err(refuse("listen-peer-urls", "at least one is needed")),
+        };
+        let client_urls = if self.advertise_client_urls.is_empty() {
+            self.listen_client_urls.clone()
+        } else {
+            self.advertise_client_urls.clone()
+        };
+        Ok(Options {
+            name: self.name.clone(),
+            data_dir: self.data_dir.clone().unwrap_or_else(|| format!("{}.kontiki", self.name).into()),
+            members: self.members(&peer_url)?,
+            cluster_state: match self.initial_cluster_state.as_str() {
+                "existing" => ClusterState::Existing,
+                _ => ClusterState::New,
+            },
+            cluster_token: self.initial_cluster_token.clone(),
+            peer_url,
+            client_urls,
+            listen_peer: addresses("listen-peer-urls", &self.listen_peer_urls)?,
+            listen_client: addresses("listen-client-urls", &self.listen_client_urls)?,
+            peer_tls: tls(&self.peer_cert_file, &self.peer_key_file, self.peer_trusted_ca_file.as_deref())?,
+            client_tls: tls(
+                &self.cert_file,
+                &self.key_file,
+                self.trusted_ca_file.as_deref().filter(|_| self.client_cert_auth),
+            )?,
+            heartbeat_interval_ms: self.heartbeat_interval,
+            election_timeout_ms: self.election_timeout,
+            snapshot_entries: self.snapshot_count,
+            history_window_s: seconds(&self.auto_compaction_retention)?,
+            txn_ops_max: self.max_txn_ops,
+            request_bytes_max: self.max_request_bytes,
+            ..Options::default()
+        })
+    }
+
+    fn members(&self, peer_url: &str) -> Result<BTreeMap<String, String>, Error> {
+        if self.initial_cluster.is_empty() {
+            return Ok(BTreeMap::from([(self.name.clone(), peer_url.to_owned())]));
+        }
+        let mut members = BTreeMap::new();
+        for member in &self.initial_cluster {
+            let (name, url) = member
+                .split_once('=')
+                .ok_or_else(|| refuse("initial-cluster", &format!("{member} is not NAME=URL")))?;
+            members.insert(name.trim().to_owned(), url.trim().trim_end_matches('/').to_owned());
+        }
+        Ok(members)
+    }
+}
+
+fn refuse(option: &'static str, detail: &str) -> Error {
+    Error::Options { option, detail: detail.to_owned() }
+}
+
+fn addresses(option: &'static str, urls: &[String]) -> Result<Vec<SocketAddr>, Error> {
+    let mut found = Vec::new();
+    for url in urls {
+        let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
+        let mut resolved =
+            host.to_socket_addrs().map_err(|error| refuse(option, &format!("{url}: {error}")))?;
+        // One listener for each URL: a name with several addresses means the first.
+        let address = resolved.next().ok_or_else(|| refuse(option, &format!("{url} has no address")))?;
+        found.push(address);
+    }
+    Ok(found)
+}
+
+fn tls(cert: &Option<PathBuf>, key: &Option<PathBuf>, ca: Option<&Path>) -> Result<Option<Tls>, Error> {
+    let (Some(cert), Some(key)) = (cert, key) else { return Ok(None) };
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| Error::Tls { detail: format!("{}: {error}", path.display()) })
+    };
+    Ok(Some(Tls { cert_pem: read(cert)?, key_pem: read(key)?, ca_pem: ca.map(read).transpose()? }))
+}
+
+/// A duration as etcd writes it: hours, or a number with a unit.
+fn seconds(text: &str) -> Result<u64, Error> {
+    let wrong = || refuse("auto-compaction-retention", &format!("{text} is not a number with h, m or s"));
+    let (number, unit) = match text.strip_suffix(['h', 'm', 's']) {
+        Some(number) => (number, text.chars().last()),
+        None => (text, None),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some(_) | None => 3600,
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn options(arguments: &[&str]) -> Result<Options, Error> {
+        let all = ["kontiki-store"].iter().chain(arguments);
+        <Command as clap::Parser>::try_parse_from(all).unwrap().flags.options()
+    }
+
+    #[test]
+    fn etcds_flags_mean_the_same() {
+        let options = options(&[
+            "--name=b",
+            "--listen-peer-urls=http://127.0.0.1:2480",
+            "--listen-client-urls=http://127.0.0.1:2479,http://[::1]:2479",
+            "--advertise-client-urls=http://b:2479",
+            "--initial-cluster=a=http://127.0.0.1:2380,b=http://127.0.0.1:2480",
+            "--auto-compaction-retention=30m",
+        ])
+        .unwrap();
+        options.validate().unwrap();
+        assert_eq!(options.members.len(), 2);
+        assert_eq!(options.peer_url, "http://127.0.0.1:2480");
+        assert_eq!(options.listen_client.len(), 2);
+        assert_eq!(options.client_urls, ["http://b:2479"]);
+        assert_eq!(options.history_window_s, 1800);
+        assert_eq!(options.data_dir, Path::new("b.kontiki"));
+    }
+
+    #[test]
+    fn wrong_flags_are_named() {
+        for (arguments, expect) in [
+            (["--initial-cluster=a"], "initial-cluster"),
+            (["--auto-compaction-retention=soon"], "auto-compaction-retention"),
+            (["--listen-client-urls=http://127.0.0.1"], "listen-client-urls"),
+        ] {
+            assert!(matches!(options(&arguments), Err(Error::Options { option, .. }) if option == expect));
+        }
+    }
+}

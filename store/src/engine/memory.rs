@@ -1,0 +1,173 @@
+//! An engine in memory, for tests and simulation.
+//!
+//! What was not flushed can be forgotten on purpose ([`MemoryEngine::crash`]): that is what a power failure does
+//! to an engine without a log. Images are files, so that they can travel as any other image does.
+//!
+//! | image file `content` | |
+//! |---|---|
+//! | repeated: | key length u32 LE, value length u32 LE, key, value |
+
+use std::fs;
+use std::io::Write;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use parking_lot::Mutex;
+
+use super::{Batch, Cursor, Engine, Error, Reader};
+
+type Content = OrdMap<Bytes, Bytes>;
+
+const IMAGE_FILE: &str = "content";
+
+/// An [`Engine`] whose content lives in an ordered persistent map. Clones share the content.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryEngine {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    written: Content,
+    durable: Content,
+}
+
+impl MemoryEngine {
+    /// An empty engine.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets what was not flushed, as a crash would.
+    pub fn crash(&self) {
+        let mut shared = self.shared.lock();
+        shared.written = shared.durable.clone();
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(self.clone())
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), Error> {
+        let mut shared = self.shared.lock();
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => shared.written.insert(key.clone(), value.clone()),
+                None => shared.written.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        let mut shared = self.shared.lock();
+        shared.durable = shared.written.clone();
+        Ok(())
+    }
+
+    fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let content = self.shared.lock().written.clone();
+        write_image(&content, into).map_err(|source| Error::new("write an image", source))?;
+        Ok(content.get(key).cloned())
+    }
+
+    fn restore(&self, from: &Path) -> Result<(), Error> {
+        let failed = |source| Error::new("read an image", source);
+        let image = fs::read(from.join(IMAGE_FILE)).map_err(failed)?;
+        let content = read_image(&image.into())
+            .ok_or_else(|| Error::new("read an image", "the image ends in the middle of an entry"))?;
+        let mut shared = self.shared.lock();
+        shared.written = content.clone();
+        shared.durable = content;
+        fs::remove_dir_all(from).map_err(failed)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let content = self.shared.lock().written.clone();
+        content.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
+impl Reader for MemoryEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.shared.lock().written.get(key).cloned())
+    }
+
+    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        let content = self.shared.lock().written.clone();
+        let bounds = (Bytes::copy_from_slice(lower), Bytes::copy_from_slice(upper));
+        Box::new(MemoryCursor { content, bounds, entry: None })
+    }
+}
+
+struct MemoryCursor {
+    content: Content,
+    bounds: (Bytes, Bytes),
+    entry: Option<(Bytes, Bytes)>,
+}
+
+impl MemoryCursor {
+    fn take(&mut self, found: Option<(Bytes, Bytes)>) {
+        self.entry = found.filter(|(key, _)| *key < self.bounds.1);
+    }
+}
+
+impl Cursor for MemoryCursor {
+    fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        let from = key.max(self.bounds.0.as_ref());
+        let found = self.content.range::<_, [u8]>((Bound::Included(from), Bound::Unbounded)).next();
+        let found = found.map(|(key, value)| (key.clone(), value.clone()));
+        self.take(found);
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<(), Error> {
+        let (at, _) = self.entry.as_ref().expect("a cursor moves on only from an entry");
+        let after = (Bound::Excluded(at.as_ref()), Bound::Unbounded);
+        let found = self.content.range::<_, [u8]>(after).next().map(|(k, v)| (k.clone(), v.clone()));
+        self.take(found);
+        Ok(())
+    }
+
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.entry.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+}
+
+fn write_image(content: &Content, into: &Path) -> std::io::Result<()> {
+    fs::create_dir(into)?;
+    let mut file = std::io::BufWriter::new(fs::File::create_new(into.join(IMAGE_FILE))?);
+    for (key, value) in content {
+        let length = |bytes: &Bytes| u32::try_from(bytes.len()).expect("keys and values are below 4 GiB");
+        file.write_all(&length(key).to_le_bytes())?;
+        file.write_all(&length(value).to_le_bytes())?;
+        file.write_all(key)?;
+        file.write_all(value)?;
+    }
+    file.into_inner()?.sync_all()
+}
+
+fn read_image(image: &Bytes) -> Option<Content> {
+    let mut content = Content::new();
+    let mut at = 0;
+    let length = |at: usize| {
+        let field = image.get(at..at + 4)?;
+        Some(u32::from_le_bytes(field.try_into().expect("four bytes were taken")) as usize)
+    };
+    while at < image.len() {
+        let (key_length, value_length) = (length(at)?, length(at + 4)?);
+        let key_end = at + 8 + key_length;
+        let end = key_end + value_length;
+        if end > image.len() {
+            return None;
+        }
+        content.insert(image.slice(at + 8..key_end), image.slice(key_end..end));
+        at = end;
+    }
+    Some(content)
+}

@@ -1,0 +1,112 @@
+//! Ordered byte keys on some medium: what the store needs from a storage engine.
+//!
+//! | implementation | for |
+//! |---|---|
+//! | [`rocks`] | members: bounded memory whatever the size of the data |
+//! | [`memory`] | tests and simulation: deterministic, and it can forget what was not flushed |
+//!
+//! An engine knows bytes. It must not know keys, revisions or leases. It keeps no log of its own: the Raft log is
+//! its log. After a crash it holds the effects of some prefix of the batches written, at least up to the last
+//! [`Engine::flush`]; the position stored inside the batches says which. Any error is final (invariant S7): the
+//! member stops, nothing is retried.
+
+pub mod memory;
+pub mod rocks;
+#[cfg(test)]
+mod suite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Why an engine failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the storage engine failed to {action}")]
+pub struct Error {
+    /// What was being done.
+    pub action: &'static str,
+    /// The cause.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Error {
+    /// An error with its cause.
+    pub fn new(action: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { action, source: source.into() }
+    }
+}
+
+/// Writes that become visible, and later durable, together. The last write of a key counts.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    writes: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Batch {
+    /// Writes a key.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.writes.push((key.into(), Some(value.into())));
+    }
+
+    /// Removes a key; it need not exist.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.writes.push((key.into(), None));
+    }
+
+    /// The writes in order; `None` removes.
+    pub fn writes(&self) -> &[(Bytes, Option<Bytes>)] {
+        &self.writes
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// Ordered byte keys.
+pub trait Engine: Send + Sync + 'static {
+    /// The state as it is now. A later [`restore`](Engine::restore) does not disturb it.
+    fn reader(&self) -> Arc<dyn Reader>;
+
+    /// Applies a batch atomically. Readers see it when this returns.
+    fn write(&self, batch: &Batch) -> Result<(), Error>;
+
+    /// Makes everything written durable.
+    fn flush(&self) -> Result<(), Error>;
+
+    /// Writes a consistent and durable image into `into`, which must not exist and is on the same file system.
+    /// Returns the value that `key` has in the image, which tells which moment that is.
+    fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Replaces the content by the image in `from`, which is consumed. After a crash either the old or the new
+    /// content is there.
+    fn restore(&self, from: &Path) -> Result<(), Error>;
+
+    /// Bytes the content takes on the medium, roughly.
+    fn size_bytes(&self) -> u64;
+}
+
+/// A way to read an engine. It is not a snapshot: each call sees what was written before it.
+pub trait Reader: Send + Sync {
+    /// The value of one key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// A cursor over `lower <= key < upper`, not yet positioned. It sees the content as of this call, whatever is
+    /// written while it lives.
+    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a>;
+}
+
+/// A position in key order.
+pub trait Cursor {
+    /// Moves to the first entry whose key is at or after `key`.
+    fn seek(&mut self, key: &[u8]) -> Result<(), Error>;
+
+    /// Moves to the next entry. The cursor must stand on one.
+    fn next(&mut self) -> Result<(), Error>;
+
+    /// Key and value at the position; `None` past the end.
+    fn entry(&self) -> Option<(&[u8], &[u8])>;
+}

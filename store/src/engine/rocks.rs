@@ -1,0 +1,246 @@
+//! RocksDB as the engine of a member.
+//!
+//! One column family, no log of its own: a batch is atomic in the memtable, memtables are flushed in order and
+//! whole, so what survives a crash is a prefix of the batches. Background errors are not resumed
+//! (`max_bgerror_resume_count = 0`): a failed flush says nothing about what is on the disk (invariant S7).
+//!
+//! | in the directory | |
+//! |---|---|
+//! | `current` | name of the database that counts, replaced by rename |
+//! | `db-<n>` | a database; any but the current one is a leftover of an interrupted restore and removed at start |
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint,
+};
+
+use super::{Batch, Cursor, Engine, Error, Reader};
+use crate::limits;
+
+const CURRENT: &str = "current";
+
+/// An [`Engine`] on RocksDB.
+pub struct RocksEngine {
+    directory: PathBuf,
+    database: ArcSwap<Database>,
+    /// Restores exclude each other.
+    restoring: Mutex<()>,
+}
+
+impl RocksEngine {
+    /// Opens the directory, creating it when missing.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::new("open its directory", source);
+        fs::create_dir_all(directory).map_err(failed)?;
+        let name = match fs::read_to_string(directory.join(CURRENT)) {
+            Ok(name) => name.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = "db-0".to_owned();
+                set_current(directory, &name).map_err(failed)?;
+                name
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        remove_leftovers(directory, &name).map_err(failed)?;
+        let database = Database::open(&directory.join(name))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            database: ArcSwap::from_pointee(database),
+            restoring: Mutex::new(()),
+        })
+    }
+}
+
+impl Engine for RocksEngine {
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.database.load_full()
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), Error> {
+        let mut writes = WriteBatch::default();
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => writes.put(key, value),
+                None => writes.delete(key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.database.load().db.write_opt(writes, &options).map_err(|source| Error::new("write", source))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.database.load().db.flush_opt(&options).map_err(|source| Error::new("flush", source))
+    }
+
+    fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let failed = |source| Error::new("write an image", source);
+        let database = self.database.load_full();
+        let checkpoint = Checkpoint::new(&database.db).map_err(failed)?;
+        checkpoint.create_checkpoint(into).map_err(failed)?;
+        // Batches may have been written meanwhile: only the image itself knows what it holds.
+        let image = DB::open_for_read_only(&Options::default(), into, false).map_err(failed)?;
+        image.get(key).map(|value| value.map(Bytes::from)).map_err(failed)
+    }
+
+    fn restore(&self, from: &Path) -> Result<(), Error> {
+        let _one_at_a_time = self.restoring.lock();
+        let failed = |source| Error::new("take over an image", source);
+        let old = self.database.load_full();
+        let generation = old.generation() + 1;
+        let name = format!("db-{generation}");
+        let path = self.directory.join(&name);
+        fs::rename(from, &path).map_err(failed)?;
+        let database = Database::open(&path)?;
+        set_current(&self.directory, &name).map_err(failed)?;
+        self.database.store(Arc::new(database));
+        old.replaced.0.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let database = self.database.load();
+        let property = |name| database.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+}
+
+struct Database {
+    db: DB,
+    // After `db`, because fields are dropped in this order and an open database needs its files.
+    replaced: Replaced,
+    path: PathBuf,
+}
+
+/// Removes the files of a replaced database once its last reader is gone.
+struct Replaced(AtomicBool, PathBuf);
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        if !self.0.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.1) {
+            tracing::info!(path = %self.1.display(), %error, "a replaced database is removed at the next start");
+        }
+    }
+}
+
+impl Database {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::new("open its database", source);
+        let db = DB::open(&options().map_err(failed)?, path).map_err(failed)?;
+        let replaced = Replaced(AtomicBool::new(false), path.to_owned());
+        Ok(Self { db, replaced, path: path.to_owned() })
+    }
+
+    fn generation(&self) -> u64 {
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.trim_start_matches("db-").parse().unwrap_or(0)
+    }
+}
+
+fn options() -> Result<Options, rocksdb::Error> {
+    let mut base = Options::default();
+    base.create_if_missing(true);
+    // Only reachable by name: the binding has no setter.
+    let mut options = base.get_options_from_string("max_bgerror_resume_count=0")?;
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_write_buffer_size(limits::ENGINE_MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(limits::ENGINE_MEMTABLES_MAX);
+    options.set_max_open_files(limits::ENGINE_OPEN_FILES_MAX);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_background_jobs(2);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(limits::ENGINE_CACHE_BYTES));
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_block_size(8 << 10);
+    table.set_format_version(5);
+    options.set_block_based_table_factory(&table);
+    Ok(options)
+}
+
+impl Reader for Database {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let found = self.db.get_pinned(key).map_err(|source| Error::new("read", source))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(lower);
+        options.set_iterate_upper_bound(upper);
+        Box::new(RocksCursor { iterator: self.db.raw_iterator_opt(options) })
+    }
+}
+
+struct RocksCursor<'a> {
+    iterator: DBRawIterator<'a>,
+}
+
+impl RocksCursor<'_> {
+    fn check(&self) -> Result<(), Error> {
+        if self.iterator.valid() {
+            return Ok(());
+        }
+        self.iterator.status().map_err(|source| Error::new("scan", source))
+    }
+}
+
+impl Cursor for RocksCursor<'_> {
+    fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.iterator.seek(key);
+        self.check()
+    }
+
+    fn next(&mut self) -> Result<(), Error> {
+        self.iterator.next();
+        self.check()
+    }
+
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iterator.item()
+    }
+}
+
+fn set_current(directory: &Path, name: &str) -> io::Result<()> {
+    let draft = directory.join("current.new");
+    let mut file = fs::File::create(&draft)?;
+    file.write_all(name.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, directory.join(CURRENT))?;
+    fs::File::open(directory)?.sync_all()
+}
+
+fn remove_leftovers(directory: &Path, current: &str) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("db-") && name != current {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Every bound of this crate, with its unit and why it has that value (invariant S8).
+
+use std::time::Duration;
+
+/// Bytes of one memtable. Batches are flushed in memtables, so this is also what a restart replays at most from
+/// the Raft log, times [`ENGINE_MEMTABLES_MAX`].
+pub const ENGINE_MEMTABLE_BYTES: usize = 32 << 20;
+
+/// Memtables that may wait for their flush before writers wait.
+pub const ENGINE_MEMTABLES_MAX: i32 = 3;
+
+/// Bytes of cached blocks, indexes and filters.
+pub const ENGINE_CACHE_BYTES: usize = 64 << 20;
+
+/// Files the engine keeps open; beyond it reopens. Well below the usual limit of 1024 per process.
+pub const ENGINE_OPEN_FILES_MAX: i32 = 256;
+
+/// Bytes of one encoded command or response. The client's bound on a transaction (8 MiB) plus its framing;
+/// below the ceiling of the Raft log (16 MiB).
+pub const RECORD_BYTES_MAX: usize = 10 << 20;
+
+/// Bytes of keys and values that the reads inside one mutating transaction may return: their answer is a
+/// record.
+pub const TXN_READ_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of keys and values in the answer to one read. A larger range is read in pages.
+pub const RANGE_BYTES_MAX: usize = 512 << 20;
+
+/// Older versions of a key that a scan steps over one by one before it seeks to the next key: a seek costs
+/// about as much as this many steps.
+pub const SCAN_STEPS_BEFORE_SEEK: usize = 8;
+
+/// Revisions in the batches in which compacted versions are removed: small enough to keep the disk free for
+/// others in between.
+pub const SCRUB_REVISIONS_PER_BATCH: usize = 1000;
+
+/// Leases ended by one command; the rest follows in the next.
+pub const LEASES_PER_COMMAND_MAX: usize = 1000;
+
+/// Renewals waiting for the command that carries them; beyond, callers are refused until it is through.
+pub const LEASE_RENEWALS_WAITING_MAX: usize = 100_000;
+
+/// Milliseconds between two looks at the deadlines of leases; a lease ends at most this late.
+pub const LEASE_TICK_MS: u64 = 250;
+
+/// Revisions queued for one watch before it is sent to read them from history instead.
+pub const WATCH_QUEUE_REVISIONS_MAX: usize = 1024;
+
+/// Bytes of changes queued for one watch before it is sent to read them from history instead.
+pub const WATCH_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Revisions read from history in one go by a watch that catches up.
+pub const WATCH_HISTORY_REVISIONS: usize = 1000;
+
+/// Bytes of changes read from history in one go by a watch that catches up; always at least one revision.
+pub const WATCH_HISTORY_BYTES: usize = 1 << 20;
+
+/// Watches of one member.
+pub const WATCHES_MAX: usize = 1_000_000;
+
+/// Shortest time to live of a lease in seconds. Below it, the time to agree on a renewal would matter.
+pub const LEASE_TTL_S_MIN: i64 = 1;
+
+/// Moments within the history window at which the newest revision is noted: history is kept for at most this
+/// fraction of the window too long.
+pub const HISTORY_SAMPLES: u32 = 12;
+
+/// Time between two looks at the free space of the disk.
+pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Streams one connection of a client may have open. Kubernetes opens one for each watch.
+pub const HTTP2_STREAMS_MAX: u32 = 100_000;
+
+/// Bytes in flight on one connection or stream before the receiver must take some.
+pub const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+
+/// How long a joining member waits for one answer of one member.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a joining member asks each member before it gives up.
+pub const JOIN_ATTEMPTS: u32 = 5;
+
+/// Bytes a gRPC request may have beyond the limit on requests, for framing; etcd's value.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Keys in one message of a streamed range.
+pub const RANGE_STREAM_KEYS: usize = 500;
+
+/// Renewals of one stream that are on their way at the same time.
+pub const KEEP_ALIVES_PER_STREAM: usize = 256;
+
+/// Responses of one watch stream that wait for the client to read.
+pub const WATCH_RESPONSES_IN_FLIGHT: usize = 16;
+
+/// Bytes of events in one response to a client that asked for fragments; etcd's value (1.5 MiB and framing).
+pub const WATCH_RESPONSE_BYTES: usize = 2 << 20;
+
+/// Time between two progress messages to a quiet watch that asked for them; etcd's value.
+pub const WATCH_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long a member tries to make a new learner a voter before it leaves that to an operator.
+pub const PROMOTE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Time between two attempts at something that needs the cluster and failed.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Learners that wait to be made voters by this process.
+pub const PROMOTIONS_WAITING_MAX: usize = 16;

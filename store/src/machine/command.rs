@@ -1,0 +1,268 @@
+//! What Raft replicates for the store.
+//!
+//! The records mirror the vocabulary of [`store_client`]; they are apart because their bytes are kept for ever.
+//! Variants and fields are only ever added at the end.
+
+use bincode::{BorrowDecode, Encode};
+use bytes::Bytes;
+use store_client::{Compare, KeyRange, LeaseId, Op, Order, Range, Revision, Target, Txn};
+
+use crate::codec;
+
+/// A command, owned.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run a transaction.
+    Txn(Txn),
+    /// Forget history before a revision.
+    Compact(Revision),
+    /// Grant a lease.
+    LeaseGrant {
+        /// Chosen by the proposer, never 0.
+        id: LeaseId,
+        /// Time to live in seconds.
+        ttl_s: i64,
+    },
+    /// End a lease.
+    LeaseRevoke(LeaseId),
+    /// Renew leases.
+    LeaseRenew(Vec<LeaseId>),
+    /// End leases whose time is up, as the leader of a term sees it. Without effect in any other term.
+    LeaseExpire {
+        /// The term in which the leader decided.
+        term: u64,
+        /// The leases, each with the index of its last renewal that the leader knew.
+        leases: Vec<(LeaseId, u64)>,
+    },
+}
+
+impl Command {
+    /// The command's bytes.
+    pub fn encode(&self) -> Result<Bytes, codec::Error> {
+        codec::encode(&match self {
+            Self::Txn(txn) => CommandRecord::Txn(txn_record(txn)),
+            Self::Compact(revision) => CommandRecord::Compact(revision.0),
+            Self::LeaseGrant { id, ttl_s } => CommandRecord::LeaseGrant { id: id.0, ttl_s: *ttl_s },
+            Self::LeaseRevoke(id) => CommandRecord::LeaseRevoke(id.0),
+            Self::LeaseRenew(ids) => CommandRecord::LeaseRenew(ids.iter().map(|id| id.0).collect()),
+            Self::LeaseExpire { term, leases } => CommandRecord::LeaseExpire {
+                term: *term,
+                leases: leases.iter().map(|(id, renewed)| (id.0, *renewed)).collect(),
+            },
+        })
+    }
+
+    /// Reads a command; its byte strings are slices of `bytes`.
+    pub fn decode(bytes: &Bytes) -> Result<Self, codec::Error> {
+        Ok(match codec::decode(bytes)? {
+            CommandRecord::Txn(record) => Self::Txn(txn(&record, bytes)),
+            CommandRecord::Compact(revision) => Self::Compact(Revision(revision)),
+            CommandRecord::LeaseGrant { id, ttl_s } => Self::LeaseGrant { id: LeaseId(id), ttl_s },
+            CommandRecord::LeaseRevoke(id) => Self::LeaseRevoke(LeaseId(id)),
+            CommandRecord::LeaseRenew(ids) => Self::LeaseRenew(ids.into_iter().map(LeaseId).collect()),
+            CommandRecord::LeaseExpire { term, leases } => Self::LeaseExpire {
+                term,
+                leases: leases.into_iter().map(|(id, renewed)| (LeaseId(id), renewed)).collect(),
+            },
+        })
+    }
+}
+
+#[derive(Encode, BorrowDecode)]
+enum CommandRecord<'a> {
+    Txn(TxnRecord<'a>),
+    Compact(i64),
+    LeaseGrant { id: i64, ttl_s: i64 },
+    LeaseRevoke(i64),
+    LeaseRenew(Vec<i64>),
+    LeaseExpire { term: u64, leases: Vec<(i64, u64)> },
+}
+
+#[derive(Encode, BorrowDecode)]
+struct TxnRecord<'a> {
+    compare: Vec<CompareRecord<'a>>,
+    success: Vec<OpRecord<'a>>,
+    failure: Vec<OpRecord<'a>>,
+}
+
+#[derive(Encode, BorrowDecode)]
+enum KeysRecord<'a> {
+    Key(&'a [u8]),
+    Interval(&'a [u8], &'a [u8]),
+    From(&'a [u8]),
+}
+
+#[derive(Encode, BorrowDecode)]
+struct CompareRecord<'a> {
+    keys: KeysRecord<'a>,
+    target: TargetRecord<'a>,
+    order: u8,
+}
+
+#[derive(Encode, BorrowDecode)]
+enum TargetRecord<'a> {
+    Version(i64),
+    Create(i64),
+    Mod(i64),
+    Value(&'a [u8]),
+    Lease(i64),
+}
+
+#[derive(Encode, BorrowDecode)]
+enum OpRecord<'a> {
+    Range { keys: KeysRecord<'a>, revision: i64, limit: u64, keys_only: bool, count_only: bool },
+    Put { key: &'a [u8], value: &'a [u8], lease: i64, prev_kv: bool, ignore_value: bool, ignore_lease: bool },
+    Delete { keys: KeysRecord<'a>, prev_kv: bool },
+    Txn(TxnRecord<'a>),
+}
+
+fn txn_record(txn: &Txn) -> TxnRecord<'_> {
+    TxnRecord {
+        compare: txn.compare.iter().map(compare_record).collect(),
+        success: txn.success.iter().map(op_record).collect(),
+        failure: txn.failure.iter().map(op_record).collect(),
+    }
+}
+
+fn keys_record(keys: &KeyRange) -> KeysRecord<'_> {
+    match keys {
+        KeyRange::Key(key) => KeysRecord::Key(key),
+        KeyRange::Interval { start, end } => KeysRecord::Interval(start, end),
+        KeyRange::From(start) => KeysRecord::From(start),
+    }
+}
+
+fn compare_record(compare: &Compare) -> CompareRecord<'_> {
+    CompareRecord {
+        keys: keys_record(&compare.keys),
+        target: match &compare.target {
+            Target::Version(version) => TargetRecord::Version(*version),
+            Target::CreateRevision(revision) => TargetRecord::Create(revision.0),
+            Target::ModRevision(revision) => TargetRecord::Mod(revision.0),
+            Target::Value(value) => TargetRecord::Value(value),
+            Target::Lease(lease) => TargetRecord::Lease(lease.0),
+        },
+        order: match compare.order {
+            Order::Equal => 0,
+            Order::NotEqual => 1,
+            Order::Less => 2,
+            Order::Greater => 3,
+        },
+    }
+}
+
+fn op_record(op: &Op) -> OpRecord<'_> {
+    match op {
+        Op::Range(range) => OpRecord::Range {
+            keys: keys_record(&range.keys),
+            revision: range.revision.0,
+            limit: range.limit as u64,
+            keys_only: range.keys_only,
+            count_only: range.count_only,
+        },
+        Op::Put { key, value, lease, prev_kv, ignore_value, ignore_lease } => OpRecord::Put {
+            key,
+            value,
+            lease: lease.0,
+            prev_kv: *prev_kv,
+            ignore_value: *ignore_value,
+            ignore_lease: *ignore_lease,
+        },
+        Op::Delete { keys, prev_kv } => OpRecord::Delete { keys: keys_record(keys), prev_kv: *prev_kv },
+        Op::Txn(nested) => OpRecord::Txn(txn_record(nested)),
+    }
+}
+
+fn txn(record: &TxnRecord<'_>, source: &Bytes) -> Txn {
+    Txn {
+        compare: record.compare.iter().map(|record| compare(record, source)).collect(),
+        success: record.success.iter().map(|record| op(record, source)).collect(),
+        failure: record.failure.iter().map(|record| op(record, source)).collect(),
+    }
+}
+
+fn keys(record: &KeysRecord<'_>, source: &Bytes) -> KeyRange {
+    match record {
+        KeysRecord::Key(key) => KeyRange::Key(source.slice_ref(key)),
+        KeysRecord::Interval(start, end) => {
+            KeyRange::Interval { start: source.slice_ref(start), end: source.slice_ref(end) }
+        }
+        KeysRecord::From(start) => KeyRange::From(source.slice_ref(start)),
+    }
+}
+
+fn compare(record: &CompareRecord<'_>, source: &Bytes) -> Compare {
+    Compare {
+        keys: keys(&record.keys, source),
+        target: match &record.target {
+            TargetRecord::Version(version) => Target::Version(*version),
+            TargetRecord::Create(revision) => Target::CreateRevision(Revision(*revision)),
+            TargetRecord::Mod(revision) => Target::ModRevision(Revision(*revision)),
+            TargetRecord::Value(value) => Target::Value(source.slice_ref(value)),
+            TargetRecord::Lease(lease) => Target::Lease(LeaseId(*lease)),
+        },
+        order: match record.order {
+            0 => Order::Equal,
+            1 => Order::NotEqual,
+            2 => Order::Less,
+            // The encoder writes nothing above 3, and a record is checked as a whole by the log below.
+            _ => Order::Greater,
+        },
+    }
+}
+
+fn op(record: &OpRecord<'_>, source: &Bytes) -> Op {
+    match record {
+        OpRecord::Range { keys: range, revision, limit, keys_only, count_only } => Op::Range(Range {
+            keys: keys(range, source),
+            revision: Revision(*revision),
+            limit: usize::try_from(*limit).unwrap_or(usize::MAX),
+            keys_only: *keys_only,
+            count_only: *count_only,
+            serializable: false,
+        }),
+        OpRecord::Put { key, value, lease, prev_kv, ignore_value, ignore_lease } => Op::Put {
+            key: source.slice_ref(key),
+            value: source.slice_ref(value),
+            lease: LeaseId(*lease),
+            prev_kv: *prev_kv,
+            ignore_value: *ignore_value,
+            ignore_lease: *ignore_lease,
+        },
+        OpRecord::Delete { keys: range, prev_kv } => {
+            Op::Delete { keys: keys(range, source), prev_kv: *prev_kv }
+        }
+        OpRecord::Txn(nested) => Op::Txn(txn(nested, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_read_back_and_keep_their_bytes() {
+        let put = Command::Txn(Txn {
+            compare: vec![Compare::mod_revision("k", Revision(3))],
+            success: vec![Op::put("k", "v")],
+            failure: vec![Op::get("k"), Op::Txn(Txn::default())],
+        });
+        let bytes = put.encode().unwrap();
+        assert_eq!(format!("{:?}", Command::decode(&bytes).unwrap()), format!("{put:?}"));
+        let renew = Command::LeaseRenew(vec![LeaseId(7)]).encode().unwrap();
+        assert_eq!(renew.as_ref(), b"\x01\x04\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn what_is_not_a_command_is_refused() {
+        let good = Command::LeaseRevoke(LeaseId(1)).encode().unwrap();
+        let mut other_format = good.to_vec();
+        other_format[0] = 9;
+        let mut longer = good.to_vec();
+        longer.push(0);
+        let huge = b"\x01\x04\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec();
+        for broken in [Vec::new(), good[..5].to_vec(), other_format, longer, huge] {
+            assert!(Command::decode(&broken.clone().into()).is_err(), "{broken:?}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The store as a replicated state machine: commands in log order, one engine write for each batch.
+//!
+//! ```text
+//! committed commands -> decode -> Draft (all effects, in memory) -> one engine batch with Raft's position
+//!                                                                -> facts, lease deadlines, watch hub -> responses
+//! ```
+//!
+//! Invariants: S1, the revision only grows, asserted here. S5, a response depends on the commands alone. S7, an error of
+//! the engine or an unreadable command stops the member. Effects and position become visible together because
+//! they are one batch.
+//!
+//! This module knows commands and their effects. It must not know who proposed them or how they were agreed on.
+
+pub mod command;
+pub mod response;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use raft::{Batch, Committed, StateMachine, StateMachineError};
+use store_client::{
+    Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::engine::{self, Engine};
+use crate::lease::{self, Deadlines};
+use crate::limits::RANGE_BYTES_MAX;
+use crate::mvcc::draft::{Failure, check_readable, too_large};
+use crate::mvcc::layout::LeaseRecord;
+use crate::mvcc::{self, Draft, Facts, facts, hash, history, overlay::Overlay, scan, scrub};
+use crate::watch::{Hub, Past};
+use command::Command;
+use response::Response;
+
+/// The state of one member and everything that watches it.
+pub struct Machine {
+    engine: Arc<dyn Engine>,
+    facts: RwLock<Facts>,
+    hub: Arc<Hub>,
+    deadlines: Deadlines,
+    /// Removing old versions and replacing the state exclude each other.
+    housekeeping: Mutex<()>,
+    compacted: Notify,
+}
+
+impl Machine {
+    /// The state an engine holds.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<Self, mvcc::Error> {
+        let reader = engine.reader();
+        let facts = facts::read(reader.as_ref())?;
+        let deadlines = Deadlines::default();
+        deadlines.replace(lease::read_all(reader.as_ref())?, Instant::now());
+        Ok(Self {
+            engine,
+            facts: RwLock::new(facts),
+            hub: Arc::new(Hub::new(facts.revision)),
+            deadlines,
+            housekeeping: Mutex::new(()),
+            compacted: Notify::new(),
+        })
+    }
+
+    /// Where the store stands on this member.
+    pub fn facts(&self) -> Facts {
+        *self.facts.read()
+    }
+
+    /// Who is told about changes.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// When leases end, as this member sees it.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
+    /// Bytes the state takes on disk, roughly.
+    pub fn size_bytes(&self) -> u64 {
+        self.engine.size_bytes()
+    }
+
+    /// Reads a range from this member's state.
+    pub fn range(&self, range: &Range) -> Result<RangeResult, Failure> {
+        let (facts, result) = self.read(|reader, facts| {
+            check_readable(range, facts)?;
+            let at = if range.revision.0 > 0 { range.revision.0 } else { facts.revision };
+            let found = scan::range(reader, &Overlay::default(), range, at, RANGE_BYTES_MAX)?;
+            let result = found.map_err(|scan::TooLarge| too_large(RANGE_BYTES_MAX))?;
+            Ok((at, result))
+        })?;
+        Ok(RangeResult { revision: Revision(facts.revision), ..result })
+    }
+
+    /// Answers a transaction that writes nothing.
+    pub fn read_only_txn(&self, txn: &Txn) -> Result<TxnResult, Failure> {
+        let (_, result) = self.read(|reader, facts| {
+            let mut draft = Draft::new(reader, facts);
+            Ok((facts.revision, draft.command(|draft| draft.txn(txn))?))
+        })?;
+        Ok(result)
+    }
+
+    /// Runs a read that depends on the revision it names. If that revision was compacted meanwhile, versions may
+    /// have been missing, so it runs again on the newer state, where it is answered or refused.
+    fn read<T>(
+        &self,
+        run: impl Fn(&dyn engine::Reader, Facts) -> Result<(i64, T), Failure>,
+    ) -> Result<(Facts, T), Failure> {
+        loop {
+            let facts = self.facts();
+            let reader = self.engine.reader();
+            let (at, result) = run(reader.as_ref(), facts)?;
+            if at >= self.facts().compacted {
+                return Ok((facts, result));
+            }
+        }
+    }
+
+    /// Keys attached to a lease, and what it was granted.
+    pub fn lease(&self, id: LeaseId, keys: bool) -> Result<Option<(LeaseRecord, Vec<Bytes>)>, mvcc::Error> {
+        let reader = self.engine.reader();
+        let draft = Draft::new(reader.as_ref(), self.facts());
+        let Some(record) = draft.lease(id)? else { return Ok(None) };
+        let attached = if keys { draft.attached(id)? } else { Vec::new() };
+        Ok(Some((record, attached)))
+    }
+
+    /// Ids of all leases in order.
+    pub fn leases(&self) -> Result<Vec<LeaseId>, mvcc::Error> {
+        Ok(lease::read_all(self.engine.reader().as_ref())?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Hash of the content at a revision (0 for the newest), with the revision and the compacted one.
+    pub fn hash(&self, revision: Revision) -> Result<(u32, Facts), Failure> {
+        let (facts, (hash, at)) = self.read(|reader, facts| {
+            let probe = Range { revision, ..Range::new(KeyRange::From(Bytes::new())) };
+            check_readable(&probe, facts)?;
+            let at = if revision.0 > 0 { revision.0 } else { facts.revision };
+            Ok((at, (hash::content(reader, facts.compacted, at)?, at)))
+        })?;
+        Ok((hash, Facts { revision: at, compacted: facts.compacted }))
+    }
+
+    /// Removes one batch of compacted versions; returns whether there is more. See [`scrub`].
+    pub fn scrub_step(&self) -> Result<bool, mvcc::Error> {
+        let _excluding_restore = self.housekeeping.lock();
+        scrub::step(self.engine.as_ref(), self.facts().compacted)
+    }
+
+    /// Returns once history was compacted since the last call.
+    pub async fn compacted(&self) {
+        self.compacted.notified().await;
+    }
+
+    fn apply_batch(&self, batch: Batch) -> Result<Vec<Bytes>, Broken> {
+        let reader = self.engine.reader();
+        let before = self.facts();
+        let mut draft = Draft::new(reader.as_ref(), before);
+        let mut events = Vec::new();
+        let mut responses = Vec::with_capacity(batch.commands.len());
+        for committed in &batch.commands {
+            responses.push(run(&mut draft, committed, &mut events)?);
+        }
+        let mut writes = engine::Batch::default();
+        let (after, revised) = draft.finish(&mut writes);
+        facts::write_position(batch.position, &mut writes);
+        self.engine.write(&writes).map_err(mvcc::Error::from)?;
+        assert!(
+            after.revision >= before.revision && after.compacted >= before.compacted,
+            "S1: revisions only grow"
+        );
+        *self.facts.write() = after;
+        self.deadlines.apply(&events, Instant::now());
+        self.hub.publish(revised);
+        if after.compacted > before.compacted {
+            self.compacted.notify_one();
+        }
+        Ok(responses)
+    }
+}
+
+/// Runs one command on the draft and encodes the answer; a refusal leaves no trace but its answer.
+fn run(
+    draft: &mut Draft<'_>,
+    committed: &Committed,
+    events: &mut Vec<lease::Event>,
+) -> Result<Bytes, Broken> {
+    let command = Command::decode(&committed.command)?;
+    let mut own_events = Vec::new();
+    let answer = draft.command(|draft| {
+        let response = execute(draft, command, committed, &mut own_events)?;
+        response.encode().map_err(|error| Refusal::TooLarge(error.to_string()).into())
+    });
+    match answer {
+        Ok(response) => {
+            events.append(&mut own_events);
+            Ok(response)
+        }
+        Err(Failure::Refused(refusal)) => Ok(Response::Refused(refusal).encode()?),
+        Err(Failure::Broken(error)) => Err(error.into()),
+    }
+}
+
+fn execute(
+    draft: &mut Draft<'_>,
+    command: Command,
+    committed: &Committed,
+    events: &mut Vec<lease::Event>,
+) -> Result<Response, Failure> {
+    match command {
+        Command::Txn(txn) => Ok(Response::Txn(draft.txn(&txn)?)),
+        Command::Compact(revision) => {
+            draft.compact(revision)?;
+            Ok(done(draft))
+        }
+        Command::LeaseGrant { id, ttl_s } => {
+            if draft.lease(id)?.is_some() {
+                return Err(Refusal::LeaseExists.into());
+            }
+            renew(draft, id, ttl_s, committed.index.0, events);
+            Ok(done(draft))
+        }
+        Command::LeaseRevoke(id) => {
+            draft.lease(id)?.ok_or(Refusal::LeaseNotFound)?;
+            end(draft, id, events)?;
+            Ok(done(draft))
+        }
+        Command::LeaseRenew(ids) => {
+            let mut granted = Vec::with_capacity(ids.len());
+            for id in ids {
+                let lease = draft.lease(id)?.map(|lease| lease.granted_ttl_s);
+                if let Some(ttl_s) = lease {
+                    renew(draft, id, ttl_s, committed.index.0, events);
+                }
+                granted.push(lease);
+            }
+            Ok(Response::Renewed(granted))
+        }
+        Command::LeaseExpire { term, leases } => {
+            if term == committed.term.0 {
+                for (id, renewed) in leases {
+                    if draft.lease(id)?.is_some_and(|lease| lease.renewed == renewed) {
+                        end(draft, id, events)?;
+                    }
+                }
+            }
+            Ok(done(draft))
+        }
+    }
+}
+
+fn done(draft: &Draft<'_>) -> Response {
+    Response::Done(Revision(draft.newest()))
+}
+
+fn renew(draft: &mut Draft<'_>, id: LeaseId, ttl_s: i64, index: u64, events: &mut Vec<lease::Event>) {
+    let record = LeaseRecord { granted_ttl_s: ttl_s, renewed: index };
+    draft.put_lease(id, record);
+    events.push(lease::Event::Renewed(id, record));
+}
+
+fn end(draft: &mut Draft<'_>, id: LeaseId, events: &mut Vec<lease::Event>) -> Result<(), Failure> {
+    draft.end_lease(id)?;
+    events.push(lease::Event::Ended(id));
+    Ok(())
+}
+
+impl StateMachine for Machine {
+    fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
+        Ok(self.apply_batch(batch)?)
+    }
+
+    fn position(&self) -> Result<Option<Bytes>, StateMachineError> {
+        Ok(facts::read_position(self.engine.reader().as_ref()).map_err(Broken::from)?)
+    }
+
+    fn flush(&self) -> Result<(), StateMachineError> {
+        Ok(self.engine.flush().map_err(Broken::from)?)
+    }
+
+    fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {
+        Ok(self.engine.checkpoint(into, &facts::position_key()).map_err(Broken::from)?)
+    }
+
+    fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
+        let _excluding_scrub = self.housekeeping.lock();
+        self.engine.restore(from).map_err(Broken::from)?;
+        let reader = self.engine.reader();
+        let facts = facts::read(reader.as_ref()).map_err(Broken::from)?;
+        let leases = lease::read_all(reader.as_ref()).map_err(Broken::from)?;
+        let before = self.facts();
+        assert!(facts.revision >= before.revision, "S1: an image is never older than the state it replaces");
+        *self.facts.write() = facts;
+        self.deadlines.replace(leases, Instant::now());
+        self.hub.skip_to(facts.revision);
+        self.compacted.notify_one();
+        Ok(())
+    }
+}
+
+impl Past for Machine {
+    fn read(&self, keys: &KeyRange, start: i64, end: i64) -> Result<history::Piece, mvcc::Error> {
+        history::read(self.engine.reader().as_ref(), keys, start, end)
+    }
+
+    fn before(&self, key: &Bytes, revision: i64) -> Result<Option<KeyValue>, mvcc::Error> {
+        history::before(self.engine.reader().as_ref(), key, revision)
+    }
+
+    fn compacted(&self) -> i64 {
+        self.facts().compacted
+    }
+}
+
+/// Why this member cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Mvcc(#[from] mvcc::Error),
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    #[error(transparent)]
+    Codec(#[from] crate::codec::Error),
+}
+
+impl From<Broken> for StateMachineError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Mvcc(mvcc::Error::Corrupt { what, detail }) => Self::Corrupt { what, detail },
+            Broken::Mvcc(mvcc::Error::Engine(error)) | Broken::Engine(error) => {
+                Self::Storage { action: error.action, source: Box::new(error) }
+            }
+            Broken::Codec(error) => Self::Corrupt { what: "command", detail: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What a run of commands will have done, before any of it is written.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use store_client::{
+    Change, ChangeKind, Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, validate,
+};
+
+use super::layout::{self, LeaseRecord, Version};
+use super::{Error, Facts, facts, overlay::Overlay, scan};
+use crate::engine::{Batch, Cursor, Reader};
+use crate::limits::TXN_READ_BYTES_MAX;
+
+/// All changes of one revision.
+#[derive(Debug)]
+pub struct Revised {
+    /// The revision.
+    pub revision: Revision,
+    /// The changes in the order they were made.
+    pub changes: Vec<Change>,
+}
+
+/// Why a command has no effect.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command is refused, on every member alike; this is its answer.
+    Refused(Refusal),
+    /// This member cannot go on.
+    Broken(Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// The state as a run of commands leaves it. Commands see the effects of those before them; nothing reaches the
+/// engine until [`Draft::finish`].
+pub struct Draft<'a> {
+    reader: &'a dyn Reader,
+    /// One cursor for all looks at single keys: making one costs more than moving it.
+    heads: Option<Box<dyn Cursor + 'a>>,
+    overlay: Overlay,
+    facts: Facts,
+    /// Changes of the transaction under way.
+    changes: Vec<Change>,
+    revised: Vec<Arc<Revised>>,
+}
+
+impl<'a> Draft<'a> {
+    /// A draft on what a reader sees, standing at `facts`. The engine may hold newer revisions already; they are
+    /// not seen.
+    pub fn new(reader: &'a dyn Reader, facts: Facts) -> Self {
+        Self {
+            reader,
+            heads: None,
+            overlay: Overlay::default(),
+            facts,
+            changes: Vec::new(),
+            revised: Vec::new(),
+        }
+    }
+
+    /// Where the store will stand.
+    pub fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    /// The revision a read sees now: the one being made once it has a change.
+    pub fn newest(&self) -> i64 {
+        self.facts.revision + i64::from(!self.changes.is_empty())
+    }
+
+    /// Moves all effects into the batch; returns the revisions made.
+    pub fn finish(self, batch: &mut Batch) -> (Facts, Vec<Arc<Revised>>) {
+        assert!(self.changes.is_empty(), "S1: every change belongs to a revision");
+        self.overlay.into_batch(batch);
+        facts::write(self.facts, batch);
+        (self.facts, self.revised)
+    }
+
+    /// Runs one command: all of its effects, under one revision if there are changes, or none of them.
+    pub fn command<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.overlay.mark();
+        let facts = self.facts;
+        let result = run(self);
+        if result.is_err() {
+            self.overlay.rollback();
+            self.facts = facts;
+            self.changes.clear();
+            return result;
+        }
+        if !self.changes.is_empty() {
+            self.facts.revision += 1;
+            let revision = Revision(self.facts.revision);
+            let changes = std::mem::take(&mut self.changes);
+            debug_assert!(
+                changes.iter().all(|change| change.kv.mod_revision == revision),
+                "S1: one revision per transaction"
+            );
+            self.revised.push(Arc::new(Revised { revision, changes }));
+        }
+        result
+    }
+
+    /// Refuses a read of a revision that is gone or not there yet.
+    pub fn check_readable(&self, range: &Range) -> Result<(), Refusal> {
+        check_readable(range, self.facts)
+    }
+
+    /// Reads a range.
+    pub fn range(&self, range: &Range) -> Result<RangeResult, Failure> {
+        let newest = self.newest();
+        let at = if range.revision.0 > 0 { range.revision.0 } else { newest };
+        match scan::range(self.reader, &self.overlay, range, at, TXN_READ_BYTES_MAX)? {
+            Ok(result) => Ok(RangeResult { revision: Revision(newest), ..result }),
+            Err(scan::TooLarge) => Err(too_large(TXN_READ_BYTES_MAX).into()),
+        }
+    }
+
+    /// Everything in a range, with or without values.
+    pub fn found(&mut self, keys: &KeyRange, value: bool) -> Result<Vec<KeyValue>, Error> {
+        if let KeyRange::Key(key) = keys {
+            return Ok(self.current(key, value)?.into_iter().collect());
+        }
+        let mut found = Vec::new();
+        scan::visit(self.reader, &self.overlay, keys, self.newest(), &mut |group, revision, version| {
+            found.extend(version.key_value(|| layout::group_key(group), revision, value));
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// One key as it is now.
+    pub fn current(&mut self, key: &Bytes, value: bool) -> Result<Option<KeyValue>, Error> {
+        let start = layout::version_key(key, self.newest());
+        let end = layout::key_end(key);
+        if let Some((entry, Some(record))) = self.overlay.first(&start, &end) {
+            let (_, revision) = layout::split_version_key(entry)?;
+            return Ok(Version::decode(record)?.key_value(|| key.clone(), revision, value));
+        }
+        let reader = self.reader;
+        let cursor = self.heads.get_or_insert_with(|| {
+            let (lower, upper) = layout::table(layout::VERSIONS);
+            reader.cursor(&lower, &upper)
+        });
+        cursor.seek(&start)?;
+        let Some((entry, record)) = cursor.entry() else { return Ok(None) };
+        let (group, revision) = layout::split_version_key(entry)?;
+        if group != &start[..start.len() - 8] {
+            return Ok(None);
+        }
+        Ok(Version::decode(record)?.key_value(|| key.clone(), revision, value))
+    }
+
+    /// Writes a key whose current state is `before`.
+    pub fn put(&mut self, key: &Bytes, value: &Bytes, lease: LeaseId, before: Option<&KeyValue>) {
+        let revision = self.facts.revision + 1;
+        let created = before.map_or(revision, |kv| kv.create_revision.0);
+        let version = before.map_or(0, |kv| kv.version) + 1;
+        let record = Version::Written { age: revision - created, version, lease: lease.0, value };
+        self.write(key, record.encode(), false);
+        let held = before.map_or(LeaseId(0), |kv| kv.lease);
+        if held != lease {
+            self.detach(held, key);
+            if lease.0 != 0 {
+                self.overlay.put(layout::attachment_key(lease.0, key).freeze(), Bytes::new());
+            }
+        }
+        let kv = KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            create_revision: Revision(created),
+            mod_revision: Revision(revision),
+            version,
+            lease,
+        };
+        self.changes.push(Change { kind: ChangeKind::Put, kv, prev_kv: None });
+    }
+
+    /// Deletes a key whose current state is `before`.
+    pub fn delete(&mut self, before: &KeyValue) {
+        self.write(&before.key, Version::Deleted.encode(), true);
+        self.detach(before.lease, &before.key);
+        let mod_revision = Revision(self.facts.revision + 1);
+        let kv = KeyValue { key: before.key.clone(), mod_revision, ..KeyValue::default() };
+        self.changes.push(Change { kind: ChangeKind::Delete, kv, prev_kv: None });
+    }
+
+    fn write(&mut self, key: &Bytes, record: Bytes, deleted: bool) {
+        let revision = self.facts.revision + 1;
+        let number = u32::try_from(self.changes.len()).expect("a transaction has fewer than 2^32 changes");
+        self.overlay.put(layout::version_key(key, revision).freeze(), record);
+        self.overlay.put(layout::log_key(revision, number).freeze(), layout::log_record(deleted, key));
+    }
+
+    fn detach(&mut self, lease: LeaseId, key: &Bytes) {
+        if lease.0 != 0 {
+            self.overlay.delete(layout::attachment_key(lease.0, key).freeze());
+        }
+    }
+
+    /// What is known about a lease.
+    pub fn lease(&self, id: LeaseId) -> Result<Option<LeaseRecord>, Error> {
+        let key = layout::lease_key(id.0);
+        let record = match self.overlay.get(&key) {
+            Some(pending) => pending.clone(),
+            None => self.reader.get(&key)?,
+        };
+        record.map(|record| LeaseRecord::decode(&record)).transpose()
+    }
+
+    /// Records a lease.
+    pub fn put_lease(&mut self, id: LeaseId, record: LeaseRecord) {
+        self.overlay.put(layout::lease_key(id.0).freeze(), record.encode());
+    }
+
+    /// Ends a lease and deletes the keys attached to it.
+    pub fn end_lease(&mut self, id: LeaseId) -> Result<(), Error> {
+        for key in self.attached(id)? {
+            // A lease may be revoked in the same command that already deleted the key; then it is gone.
+            if let Some(before) = self.current(&key, false)? {
+                self.delete(&before);
+            }
+        }
+        self.overlay.delete(layout::lease_key(id.0).freeze());
+        Ok(())
+    }
+
+    /// The keys attached to a lease, in key order.
+    pub fn attached(&self, id: LeaseId) -> Result<Vec<Bytes>, Error> {
+        let (lower, upper) = (layout::attachment_key(id.0, b""), layout::attachments_end(id.0));
+        let mut cursor = self.overlay.over(self.reader.cursor(&lower, &upper), &upper);
+        cursor.seek(&lower)?;
+        let mut keys = Vec::new();
+        while let Some((entry, _)) = cursor.entry() {
+            keys.push(Bytes::copy_from_slice(layout::attached_key(entry)));
+            cursor.next()?;
+        }
+        Ok(keys)
+    }
+
+    /// Forgets history before a revision: from now on it cannot be read. The versions go later (see
+    /// [`scrub`](super::scrub)).
+    pub fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
+        let Facts { revision: newest, compacted } = self.facts;
+        if revision.0 <= compacted {
+            return Err(Refusal::Compacted { oldest: Revision(compacted) });
+        }
+        if revision.0 > newest {
+            return Err(Refusal::FutureRevision { newest: Revision(newest) });
+        }
+        self.facts.compacted = revision.0;
+        Ok(())
+    }
+}
+
+/// Refuses a read of a revision that is gone or not there yet.
+pub fn check_readable(range: &Range, facts: Facts) -> Result<(), Refusal> {
+    if range.revision.0 > facts.revision {
+        return Err(Refusal::FutureRevision { newest: Revision(facts.revision) });
+    }
+    if range.revision.0 > 0 && range.revision.0 < facts.compacted {
+        return Err(Refusal::Compacted { oldest: Revision(facts.compacted) });
+    }
+    Ok(())
+}
+
+/// The refusal of an answer that does not fit.
+pub fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::TooLarge(format!("the answer exceeds {bytes_max} bytes; ask for a part with a limit"))
+}
+
+/// The refusal of a write that keeps what is not there.
+pub fn key_not_found() -> Refusal {
+    Refusal::Invalid(validate::KEY_NOT_FOUND.to_owned())
+}

@@ -1,0 +1,55 @@
+//! Keys with all their versions, on an engine.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | versions | `k`, escaped key, `!revision` u64 BE | see [`layout::Version`] |
+//! | log | `r`, revision u64 BE, number within the revision u32 BE | kind, key |
+//! | leases | `l`, lease u64 BE | granted time to live, index of the last renewal |
+//! | attachments | `a`, lease u64 BE, key | nothing |
+//! | facts | `m`, name | see [`facts`] |
+//!
+//! The newest version of a key is the first entry of its group, so a read at any revision is one seek, and nothing is
+//! kept in memory per key: the store needs the same memory for a thousand keys and for a hundred million. The log
+//! table is what watches read history from, and what compaction walks.
+//!
+//! Invariants: S1, a [`Draft`] gives all changes of a transaction one revision and the next transaction the next. S5, nothing here
+//! looks at a clock, at random numbers or at the order of a hash map.
+//!
+//! This module knows revisions and leases' attachments. It must not know Raft, time, or who is watching.
+
+pub mod draft;
+pub mod facts;
+pub mod hash;
+pub mod history;
+pub mod layout;
+pub mod overlay;
+pub mod scan;
+pub mod scrub;
+pub mod txn;
+
+pub use draft::Draft;
+pub use facts::Facts;
+
+use crate::engine;
+
+/// Why the data could not be read or written. Both mean that this member must stop (invariant S7).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// A record is not what this version writes.
+    #[error("corrupt {what}: {detail}")]
+    Corrupt {
+        /// Which record.
+        what: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn corrupt(what: &'static str, detail: impl Into<String>) -> Self {
+        Self::Corrupt { what, detail: detail.into() }
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading a range of keys as they were at a revision.
+
+use std::ops::ControlFlow;
+
+use store_client::{KeyRange, Range, RangeResult, Revision};
+
+use super::layout::{self, Version};
+use super::{Error, overlay::Overlay};
+use crate::engine::{Cursor, Reader};
+use crate::limits::SCAN_STEPS_BEFORE_SEEK;
+
+/// Calls `visit` with each key of the range that existed at the revision, in key order: the group (see
+/// [`layout::group_key`]), the revision of its last change, and that version.
+pub fn visit(
+    reader: &dyn Reader,
+    overlay: &Overlay,
+    keys: &KeyRange,
+    at: i64,
+    visit: &mut dyn FnMut(&[u8], i64, Version<'_>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let (lower, upper) = layout::range_bounds(keys);
+    if lower >= upper {
+        return Ok(());
+    }
+    let mut cursor = overlay.over(reader.cursor(&lower, &upper), &upper);
+    cursor.seek(&lower)?;
+    let mut group = Vec::new();
+    while let Some((entry, record)) = cursor.entry() {
+        let (found, revision) = layout::split_version_key(entry)?;
+        if revision > at {
+            // Too new: step or seek to what the key was at the time.
+            group.clear();
+            group.extend_from_slice(found);
+            skip_newer(cursor.as_mut(), &group, at)?;
+            continue;
+        }
+        let version = Version::decode(record)?;
+        if !matches!(version, Version::Deleted) && visit(found, revision, version).is_break() {
+            return Ok(());
+        }
+        group.clear();
+        group.extend_from_slice(found);
+        skip_group(cursor.as_mut(), &mut group)?;
+    }
+    Ok(())
+}
+
+/// Leaves the versions of this group that are newer than the revision.
+fn skip_newer(cursor: &mut dyn Cursor, group: &[u8], at: i64) -> Result<(), Error> {
+    for _ in 0..SCAN_STEPS_BEFORE_SEEK {
+        cursor.next()?;
+        let Some((entry, _)) = cursor.entry() else { return Ok(()) };
+        let (found, revision) = layout::split_version_key(entry)?;
+        if found != group || revision <= at {
+            return Ok(());
+        }
+    }
+    let mut target = group.to_vec();
+    target.extend_from_slice(&(!at.cast_unsigned()).to_be_bytes());
+    Ok(cursor.seek(&target)?)
+}
+
+/// Leaves the versions of this group.
+fn skip_group(cursor: &mut dyn Cursor, group: &mut [u8]) -> Result<(), Error> {
+    for _ in 0..SCAN_STEPS_BEFORE_SEEK {
+        cursor.next()?;
+        match cursor.entry() {
+            Some((entry, _)) if layout::split_version_key(entry)?.0 == &*group => {}
+            Some(_) | None => return Ok(()),
+        }
+    }
+    *group.last_mut().expect("a group ends with its end mark") += 1;
+    Ok(cursor.seek(group)?)
+}
+
+/// Answers a read at a revision that is known to be readable. `Err(bytes)` when the answer would exceed
+/// `bytes_max`.
+pub fn range(
+    reader: &dyn Reader,
+    overlay: &Overlay,
+    range: &Range,
+    at: i64,
+    bytes_max: usize,
+) -> Result<Result<RangeResult, TooLarge>, Error> {
+    let mut result = RangeResult { revision: Revision(at), ..RangeResult::default() };
+    let mut bytes = 0;
+    visit(reader, overlay, &range.keys, at, &mut |group, revision, version| {
+        result.count += 1;
+        if range.count_only {
+            return ControlFlow::Continue(());
+        }
+        if range.limit > 0 && result.kvs.len() == range.limit {
+            result.more = true;
+            return ControlFlow::Continue(());
+        }
+        if let Some(kv) = version.key_value(|| layout::group_key(group), revision, !range.keys_only) {
+            bytes += kv.key.len() + kv.value.len();
+            result.kvs.push(kv);
+        }
+        if bytes > bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(if bytes > bytes_max { Err(TooLarge) } else { Ok(result) })
+}
+
+/// The answer does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;

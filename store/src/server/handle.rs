@@ -1,0 +1,335 @@
+//! The way in to a member, without gRPC.
+//!
+//! S4: a linearizable read asks Raft for an index that is not older than any write acknowledged before, waits until this
+//! member has applied it, and only then reads. S2: a write is answered after a quorum holds it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream;
+use raft::{Leadership, MemberId};
+use store_client::{
+    Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
+    WatchStream, validate,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::bootstrap::Identity;
+use super::{Options, renewals};
+use crate::limits::{LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
+use crate::machine::{Machine, command::Command, response::Response};
+use crate::mvcc::draft::Failure;
+use crate::mvcc::txn::is_read_only;
+use crate::watch::Subscription;
+
+/// Reads, writes and watches the store through this member, leader or not. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    options: Options,
+    raft: raft::Handle,
+    leadership: watch::Receiver<Leadership>,
+    machine: Arc<Machine>,
+    renewals: renewals::Sender,
+    promotions: mpsc::Sender<MemberId>,
+    no_space: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn new(
+        options: &Options,
+        identity: &Identity,
+        raft: raft::Handle,
+        machine: Arc<Machine>,
+        renewals: renewals::Sender,
+        promotions: mpsc::Sender<MemberId>,
+    ) -> Self {
+        let leadership = raft.leadership();
+        let (identity, options) = (*identity, options.clone());
+        let no_space = AtomicBool::new(false);
+        let shared = Shared { identity, options, raft, leadership, machine, renewals, promotions, no_space };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// This member.
+    pub fn member_id(&self) -> MemberId {
+        self.shared.identity.id
+    }
+
+    /// The cluster.
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.identity.cluster_id
+    }
+
+    /// Who leads, now and from now on.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.clone()
+    }
+
+    /// Who leads now.
+    pub fn leadership_now(&self) -> Leadership {
+        *self.shared.leadership.borrow()
+    }
+
+    /// How long a member without a leader may hope for one before its clients should go elsewhere.
+    pub(crate) fn leader_patience(&self) -> Duration {
+        Duration::from_millis(3 * self.shared.options.election_timeout_ms)
+    }
+
+    /// Makes a learner a voter once it is there and has caught up. Ends with this process: an operator then promotes by
+    /// hand.
+    pub(crate) fn promote_later(&self, id: MemberId) {
+        let _full = self.shared.promotions.try_send(id);
+    }
+
+    /// The Raft member below: status and membership.
+    pub fn raft(&self) -> &raft::Handle {
+        &self.shared.raft
+    }
+
+    /// The newest revision this member has applied; it may be behind.
+    pub fn revision(&self) -> Revision {
+        Revision(self.shared.machine.facts().revision)
+    }
+
+    pub(crate) fn machine(&self) -> &Arc<Machine> {
+        &self.shared.machine
+    }
+
+    /// Whether writes are refused because the disk is nearly full.
+    pub fn no_space(&self) -> bool {
+        self.shared.no_space.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_no_space(&self, full: bool) -> bool {
+        self.shared.no_space.swap(full, Ordering::Relaxed)
+    }
+
+    /// Hash of the readable content at a revision (0 for the newest); equal on all members (invariant S5). Returns the
+    /// hash, the compacted revision and the revision that was hashed.
+    pub async fn hash(&self, revision: Revision) -> Result<(u32, Revision, Revision), Error> {
+        let machine = self.shared.machine.clone();
+        let (hash, facts) = blocking(move || machine.hash(revision)).await?;
+        Ok((hash, Revision(facts.compacted), Revision(facts.revision)))
+    }
+
+    /// Ids of all leases in order.
+    pub async fn leases(&self) -> Result<Vec<LeaseId>, Error> {
+        self.confirm().await?;
+        let machine = self.shared.machine.clone();
+        blocking(move || Ok(machine.leases()?)).await
+    }
+
+    /// Watches with control over progress and without copying; what the gRPC service uses.
+    pub(crate) fn subscribe(&self, watch: Watch) -> Result<Subscription, Error> {
+        validate::keys(&watch.keys)?;
+        Subscription::new(self.shared.machine.hub().clone(), self.shared.machine.clone(), watch)
+    }
+
+    /// Waits until this member holds everything acknowledged before the call.
+    pub(crate) async fn confirm(&self) -> Result<(), Error> {
+        self.shared.raft.read_index().await.map_err(raft_error)?;
+        Ok(())
+    }
+
+    /// Replicates a command and returns its answer.
+    pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Error> {
+        let bytes = command.encode().map_err(|error| Error::TooLarge(error.to_string()))?;
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(Error::TooLarge(format!("a command has at most {RECORD_BYTES_MAX} bytes")));
+        }
+        let proposed = self.shared.raft.propose(bytes).await.map_err(raft_error)?;
+        match Response::decode(&proposed.response) {
+            Ok(Response::Refused(refusal)) => Err(refusal),
+            Ok(response) => Ok(response),
+            Err(error) => Err(Error::Internal(error.to_string())),
+        }
+    }
+
+    async fn propose_done(&self, command: &Command) -> Result<Revision, Error> {
+        match self.propose(command).await? {
+            Response::Done(revision) => Ok(revision),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn read_only_txn(&self, txn: Txn) -> Result<TxnResult, Error> {
+        // Serializable only if every read in it says so.
+        let local = !txn.success.is_empty() && txn.success.iter().chain(&txn.failure).all(is_serializable);
+        if !local {
+            self.confirm().await?;
+        }
+        let machine = self.shared.machine.clone();
+        if is_single_keys(&txn) {
+            return machine.read_only_txn(&txn).map_err(failure);
+        }
+        blocking(move || machine.read_only_txn(&txn)).await
+    }
+
+    fn check_space(&self, writes: bool) -> Result<(), Error> {
+        if writes && self.no_space() {
+            let free = self.shared.options.free_bytes_min;
+            return Err(Error::NoSpace(format!("fewer than {free} bytes are free for {}", self.member_id())));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Kv for Handle {
+    async fn range(&self, range: Range) -> Result<RangeResult, Error> {
+        validate::range(&range)?;
+        if !range.serializable {
+            self.confirm().await?;
+        }
+        let machine = self.shared.machine.clone();
+        if let KeyRange::Key(_) = range.keys {
+            return machine.range(&range).map_err(failure);
+        }
+        blocking(move || machine.range(&range)).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
+        validate::txn(&txn)?;
+        if is_read_only(&txn) {
+            return self.read_only_txn(txn).await;
+        }
+        self.check_space(has_put(&txn))?;
+        match self.propose(&Command::Txn(txn)).await? {
+            Response::Txn(result) => Ok(result),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(&self, watch: Watch) -> Result<WatchStream, Error> {
+        let subscription = self.subscribe(watch)?;
+        Ok(Box::pin(stream::unfold(subscription, |mut subscription| async move {
+            subscription.message().await.map(|message| (message, subscription))
+        })))
+    }
+
+    async fn read_revision(&self) -> Result<Revision, Error> {
+        self.confirm().await?;
+        Ok(self.revision())
+    }
+
+    async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<Lease, Error> {
+        validate::lease_grant(ttl_s)?;
+        self.check_space(true)?;
+        let ttl_s = ttl_s.max(LEASE_TTL_S_MIN);
+        // Chosen here, not while applying, which must not know randomness.
+        let id = if id.0 == 0 { LeaseId(rand::random_range(1..i64::MAX)) } else { id };
+        self.propose_done(&Command::LeaseGrant { id, ttl_s }).await?;
+        Ok(Lease { id, granted_ttl_s: ttl_s, ttl_s, keys: Vec::new() })
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+        self.propose_done(&Command::LeaseRevoke(id)).await
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+        let ttl_s = self.shared.renewals.renew(id).await?;
+        Ok(Lease { id, granted_ttl_s: ttl_s, ttl_s, keys: Vec::new() })
+    }
+
+    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<Lease, Error> {
+        self.confirm().await?;
+        let machine = self.shared.machine.clone();
+        let found = blocking(move || Ok(machine.lease(id, keys)?)).await?;
+        Ok(match found {
+            None => Lease { id, granted_ttl_s: 0, ttl_s: -1, keys: Vec::new() },
+            Some((record, keys)) => Lease {
+                id,
+                granted_ttl_s: record.granted_ttl_s,
+                ttl_s: self.shared.machine.deadlines().left_s(id, Instant::now()).unwrap_or(0),
+                keys,
+            },
+        })
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.propose_done(&Command::Compact(revision)).await?;
+        Ok(())
+    }
+}
+
+/// Runs a read that may wait for the disk where it does not hold up others.
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Error> {
+    let result = tokio::task::spawn_blocking(run).await;
+    result.map_err(|_| Error::Unavailable("the member has stopped".to_owned()))?.map_err(failure)
+}
+
+fn failure(failure: Failure) -> Error {
+    match failure {
+        Failure::Refused(refusal) => refusal,
+        Failure::Broken(error) => Error::Internal(error.to_string()),
+    }
+}
+
+fn unexpected(response: &Response) -> Error {
+    Error::Internal(format!("the command was answered with {response:?}"))
+}
+
+fn has_put(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put { .. } => true,
+        Op::Range(_) | Op::Delete { .. } => false,
+        Op::Txn(nested) => has_put(nested),
+    })
+}
+
+fn is_serializable(op: &Op) -> bool {
+    match op {
+        Op::Range(range) => range.serializable,
+        Op::Put { .. } | Op::Delete { .. } => false,
+        Op::Txn(nested) => nested.success.iter().chain(&nested.failure).all(is_serializable),
+    }
+}
+
+fn is_single_keys(txn: &Txn) -> bool {
+    let single = |keys: &KeyRange| matches!(keys, KeyRange::Key(_));
+    txn.compare.iter().all(|compare| single(&compare.keys))
+        && txn.success.iter().chain(&txn.failure).all(|op| match op {
+            Op::Range(range) => single(&range.keys),
+            Op::Put { .. } | Op::Delete { .. } => false,
+            Op::Txn(nested) => is_single_keys(nested),
+        })
+}
+
+/// What a failure to agree means to a caller.
+pub(crate) fn raft_error(error: raft::Error) -> Error {
+    let text = error.to_string();
+    match error {
+        raft::Error::Unknown { .. } => Error::Timeout(text),
+        raft::Error::NoLeader
+        | raft::Error::NotSent { .. }
+        | raft::Error::ReadNotConfirmed { .. }
+        | raft::Error::Overloaded { .. }
+        | raft::Error::Stopped => Error::Unavailable(text),
+        raft::Error::TooLarge { .. } => Error::TooLarge(text),
+        raft::Error::Membership(_) => Error::Invalid(text),
+        raft::Error::Storage { .. }
+        | raft::Error::ForeignCluster { .. }
+        | raft::Error::AlreadyInitialized
+        | raft::Error::Options { .. }
+        | raft::Error::Directory { .. }
+        | raft::Error::Tls { .. } => Error::Internal(text),
+    }
+}

@@ -1,0 +1,206 @@
+//! How a member is set up.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Whether the members of the cluster are about to found it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterState {
+    /// All members of `members` start together for the first time.
+    #[default]
+    New,
+    /// The cluster runs, and this member was added to it.
+    Existing,
+}
+
+/// Keys and certificates, all PEM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// This side's certificate chain.
+    pub cert_pem: String,
+    /// Its private key.
+    pub key_pem: String,
+    /// Authorities whose certificates the other side may present. On a listener, `Some` makes a client certificate
+    /// mandatory. Peers always need one.
+    pub ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("client_certificates", &self.ca_pem.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Options of a [`Server`](crate::Server). [`Options::single`] and [`Options::member`] fill in what most need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// A name for people; `default`.
+    pub name: String,
+    /// Where everything of this member is kept; created when missing. One member per directory.
+    pub data_dir: PathBuf,
+    /// The founding members, this one included: name and peer URL. After the first start the membership is part of
+    /// the data and this is no longer looked at.
+    pub members: BTreeMap<String, String>,
+    /// Whether the cluster is new.
+    pub cluster_state: ClusterState,
+    /// Tells clusters with the same URLs apart; `kontiki`.
+    pub cluster_token: String,
+    /// Where the other members reach this one: `https://host:port`, or `http://host:port` without TLS.
+    pub peer_url: String,
+    /// Where clients reach this member; announced to clients that ask for the members.
+    pub client_urls: Vec<String>,
+    /// Sockets for the other members; none when the caller serves the peer routes itself.
+    pub listen_peer: Vec<SocketAddr>,
+    /// Sockets for etcd clients; none when the caller serves the client routes itself or wants none.
+    pub listen_client: Vec<SocketAddr>,
+    /// Keys towards the other members, on both ends.
+    pub peer_tls: Option<Tls>,
+    /// Keys of the client listeners.
+    pub client_tls: Option<Tls>,
+    /// Milliseconds between two signs of life of the leader; 100, as etcd. About one round trip or more.
+    pub heartbeat_interval_ms: u64,
+    /// Shortest silence of the leader, in milliseconds, that starts an election; 500. The longest is twice that.
+    pub election_timeout_ms: u64,
+    /// Log entries between two snapshots; 10 000.
+    pub snapshot_entries: u64,
+    /// Seconds for which every revision can be read; 3600. 0 keeps everything until a client compacts.
+    pub history_window_s: u64,
+    /// Operations in one transaction of an etcd client; 128, as etcd.
+    pub txn_ops_max: usize,
+    /// Bytes of one request of an etcd client; 1.5 MiB, as etcd.
+    pub request_bytes_max: usize,
+    /// Free bytes on the file system below which writes are refused while deletes and compaction go on; 256 MiB. What
+    /// is left is what flushes and compactions of the engine need to give space back.
+    pub free_bytes_min: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            data_dir: PathBuf::new(),
+            members: BTreeMap::new(),
+            cluster_state: ClusterState::New,
+            cluster_token: "kontiki".to_owned(),
+            peer_url: String::new(),
+            client_urls: Vec::new(),
+            listen_peer: Vec::new(),
+            listen_client: Vec::new(),
+            peer_tls: None,
+            client_tls: None,
+            heartbeat_interval_ms: 100,
+            election_timeout_ms: 500,
+            snapshot_entries: 10_000,
+            history_window_s: 3600,
+            txn_ops_max: 128,
+            request_bytes_max: 3 << 19,
+            free_bytes_min: 256 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// A cluster of one in this directory, without listeners.
+    pub fn single(data_dir: impl Into<PathBuf>) -> Self {
+        let peer_url = "http://127.0.0.1:0".to_owned();
+        Self {
+            data_dir: data_dir.into(),
+            members: BTreeMap::from([("default".to_owned(), peer_url.clone())]),
+            peer_url,
+            ..Self::default()
+        }
+    }
+
+    /// A founding member of a new cluster.
+    pub fn member(name: &str, data_dir: impl Into<PathBuf>, members: BTreeMap<String, String>) -> Self {
+        let peer_url = members.get(name).cloned().unwrap_or_default();
+        Self { name: name.to_owned(), data_dir: data_dir.into(), members, peer_url, ..Self::default() }
+    }
+
+    /// Refuses options that contradict each other.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |option, detail: String| Err(Error::Options { option, detail });
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir", "must be set".to_owned());
+        }
+        if self.name.is_empty() {
+            return refuse("name", "must not be empty".to_owned());
+        }
+        if self.peer_url.is_empty() {
+            return refuse("peer_url", format!("{} is not among the founding members", self.name));
+        }
+        if self.cluster_state == ClusterState::New && self.members.get(&self.name) != Some(&self.peer_url) {
+            return refuse(
+                "members",
+                format!("must list {} at {}, has {:?}", self.name, self.peer_url, self.members),
+            );
+        }
+        let urls = self.members.values().chain(&self.client_urls).chain([&self.peer_url]);
+        for url in urls {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return refuse("urls", format!("{url} must begin with http:// or https://"));
+            }
+        }
+        if self.peer_url.starts_with("https://") && self.peer_tls.is_none() {
+            return refuse("peer_tls", format!("{} needs a certificate", self.peer_url));
+        }
+        if self.peer_tls.as_ref().is_some_and(|tls| tls.ca_pem.is_none()) {
+            return refuse("peer_tls", "peers must be verified: the authority is missing".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Sockets that are bound and listen.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For the other members.
+    pub peer: Vec<TcpListener>,
+    /// For etcd clients.
+    pub client: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what the options ask for.
+    pub fn bind(options: &Options) -> Result<Self, Error> {
+        let bind = |addresses: &[SocketAddr]| {
+            let bound = addresses.iter().map(|&address| {
+                TcpListener::bind(address).map_err(|source| Error::Listen { address, source })
+            });
+            bound.collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self { peer: bind(&options.listen_peer)?, client: bind(&options.listen_client)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contradicting_options_are_refused_by_name() {
+        let members = BTreeMap::from([("a".to_owned(), "http://h:1".to_owned())]);
+        assert!(Options::member("a", "/d", members.clone()).validate().is_ok());
+        assert!(Options::single("/d").validate().is_ok());
+        let check = |options: Options, expect: &str| match options.validate() {
+            Err(Error::Options { option, .. }) => assert_eq!(option, expect),
+            other => panic!("{other:?}"),
+        };
+        check(Options::default(), "data_dir");
+        check(Options::member("b", "/d", members.clone()), "peer_url");
+        check(
+            Options { peer_url: "http://h:2".into(), ..Options::member("a", "/d", members.clone()) },
+            "members",
+        );
+        check(Options { client_urls: vec!["h:1".into()], ..Options::member("a", "/d", members) }, "urls");
+        let secure = BTreeMap::from([("a".to_owned(), "https://h:1".to_owned())]);
+        check(Options::member("a", "/d", secure), "peer_tls");
+    }
+}

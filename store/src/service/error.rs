@@ -1,0 +1,124 @@
+//! Errors of the store as gRPC statuses: the only place that chooses a code.
+
+use store_client::{Error, validate};
+use tonic::{Code, Status};
+
+/// What etcd says for an error.
+pub fn status(error: Error) -> Status {
+    match error {
+        Error::Compacted { .. } => compacted(),
+        Error::FutureRevision { .. } => {
+            Status::out_of_range("etcdserver: mvcc: required revision is a future revision")
+        }
+        Error::LeaseNotFound => Status::not_found("etcdserver: requested lease not found"),
+        Error::LeaseExists => Status::failed_precondition("etcdserver: lease already exists"),
+        Error::Invalid(text) => {
+            let code =
+                if text == validate::LEASE_TTL_TOO_LARGE { Code::OutOfRange } else { Code::InvalidArgument };
+            Status::new(code, format!("etcdserver: {text}"))
+        }
+        Error::TooLarge(_) => request_too_large(),
+        Error::NoSpace(_) => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+        Error::Timeout(_) => Status::unavailable("etcdserver: request timed out"),
+        Error::Unavailable(text) if text == raft::Error::NoLeader.to_string() => no_leader(),
+        Error::Unavailable(text) if text == raft::Error::Stopped.to_string() => {
+            Status::unavailable("etcdserver: server stopped")
+        }
+        Error::Unavailable(text) => Status::unavailable(format!("etcdserver: {text}")),
+        Error::Slow => Status::resource_exhausted("etcdserver: the watcher fell behind"),
+        Error::Internal(text) => Status::internal(format!("etcdserver: {text}")),
+    }
+}
+
+/// History is gone.
+pub fn compacted() -> Status {
+    Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
+}
+
+/// Nobody leads.
+pub fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
+
+/// The request exceeds the limit.
+pub fn request_too_large() -> Status {
+    Status::invalid_argument("etcdserver: request is too large")
+}
+
+/// The request contradicts itself.
+pub fn invalid(text: &str) -> Status {
+    Status::invalid_argument(format!("etcdserver: {text}"))
+}
+
+/// No such member.
+pub fn member_not_found() -> Status {
+    Status::not_found("etcdserver: member not found")
+}
+
+/// A failed change of the membership.
+pub fn membership(error: raft::Error) -> Status {
+    match error {
+        raft::Error::Membership(text) => Status::failed_precondition(format!("etcdserver: {text}")),
+        other => status(crate::server::raft_error(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store_client::Revision;
+
+    #[test]
+    fn codes_and_texts_are_etcds() {
+        let table = [
+            (
+                Error::Compacted { oldest: Revision(1) },
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+            ),
+            (
+                Error::FutureRevision { newest: Revision(1) },
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+            ),
+            (Error::LeaseNotFound, Code::NotFound, "etcdserver: requested lease not found"),
+            (Error::LeaseExists, Code::FailedPrecondition, "etcdserver: lease already exists"),
+            (
+                Error::Invalid(validate::DUPLICATE_KEY.into()),
+                Code::InvalidArgument,
+                "etcdserver: duplicate key given in txn request",
+            ),
+            (
+                Error::Invalid(validate::EMPTY_KEY.into()),
+                Code::InvalidArgument,
+                "etcdserver: key is not provided",
+            ),
+            (
+                Error::Invalid(validate::TOO_MANY_OPS.into()),
+                Code::InvalidArgument,
+                "etcdserver: too many operations in txn request",
+            ),
+            (
+                Error::Invalid(validate::LEASE_TTL_TOO_LARGE.into()),
+                Code::OutOfRange,
+                "etcdserver: too large lease TTL",
+            ),
+            (Error::TooLarge("x".into()), Code::InvalidArgument, "etcdserver: request is too large"),
+            (
+                Error::NoSpace("x".into()),
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+            ),
+            (
+                Error::Unavailable(raft::Error::NoLeader.to_string()),
+                Code::Unavailable,
+                "etcdserver: no leader",
+            ),
+            (Error::Timeout("x".into()), Code::Unavailable, "etcdserver: request timed out"),
+        ];
+        for (error, code, text) in table {
+            let status = status(error);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! etcd's Maintenance service.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use proto::etcd::etcdserverpb as pb;
+use raft::MemberId;
+use store_client::Revision;
+use tonic::{Request, Response, Status};
+
+use super::{Api, error};
+
+/// The etcd release whose API this is: clients decide by it which calls they may use.
+const ETCD_VERSION: &str = "3.6.0";
+
+impl Api {
+    fn alarms(&self) -> Vec<pb::AlarmMember> {
+        let member_id = self.handle.member_id().0;
+        let no_space = self.handle.no_space();
+        let alarm = pb::AlarmMember { member_id, alarm: pb::AlarmType::Nospace.into() };
+        if no_space { vec![alarm] } else { Vec::new() }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::maintenance_server::Maintenance for Api {
+    /// Tells whether this member is out of space. The alarm ends when there is space again; to switch it off by hand
+    /// has no effect.
+    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+        use pb::alarm_request::AlarmAction;
+        match AlarmAction::try_from(request.into_inner().action) {
+            Ok(AlarmAction::Get | AlarmAction::Deactivate) => {
+                Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms: self.alarms() }))
+            }
+            Ok(AlarmAction::Activate) | Err(_) => {
+                Err(Status::unimplemented("etcdserver: alarms are raised by the members alone"))
+            }
+        }
+    }
+
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        let status = self.handle.raft().status();
+        let size = i64::try_from(self.handle.machine().size_bytes()).unwrap_or(i64::MAX);
+        let mut errors = Vec::new();
+        if status.leader.is_none() {
+            errors.push("etcdserver: no leader".to_owned());
+        }
+        if self.handle.no_space() {
+            errors.push(format!("memberID:{} alarm:NOSPACE ", status.id.0));
+        }
+        Ok(Response::new(pb::StatusResponse {
+            header: self.header_now(),
+            version: ETCD_VERSION.to_owned(),
+            db_size: size,
+            leader: status.leader.map_or(0, |leader| leader.0),
+            raft_index: status.committed.0,
+            raft_term: status.term.0,
+            raft_applied_index: status.applied.0,
+            errors,
+            db_size_in_use: size,
+            is_learner: status.members.get(&status.id).is_some_and(|(_, voter)| !voter),
+            storage_version: ETCD_VERSION.to_owned(),
+            db_size_quota: 0,
+            downgrade_info: None,
+        }))
+    }
+
+    /// Nothing to do: compaction gives space back by itself.
+    async fn defragment(
+        &self,
+        _: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        Ok(Response::new(pb::DefragmentResponse { header: self.header_now() }))
+    }
+
+    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        let (hash, _, revision) = self.handle.hash(Revision(0)).await.map_err(error::status)?;
+        Ok(Response::new(pb::HashResponse { header: self.header(revision), hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let asked = Revision(request.into_inner().revision);
+        let (hash, compacted, revision) = self.handle.hash(asked).await.map_err(error::status)?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.header_now(),
+            hash,
+            compact_revision: compacted.0,
+            hash_revision: revision.0,
+        }))
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
+
+    async fn snapshot(
+        &self,
+        _: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented(
+            "etcdserver: snapshots are not bolt files here; copy a stopped member's directory",
+        ))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        let target = MemberId(request.into_inner().target_id);
+        if !self.handle.raft().status().members.get(&target).is_some_and(|(_, voter)| *voter) {
+            return Err(Status::failed_precondition("etcdserver: bad leader transferee"));
+        }
+        self.handle.raft().transfer_leadership(target).await.map_err(error::membership)?;
+        Ok(Response::new(pb::MoveLeaderResponse { header: self.header_now() }))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        Err(Status::unimplemented("etcdserver: there is no version to downgrade to"))
+    }
+}

@@ -1,0 +1,61 @@
+//! The etcd v3 gRPC API, thin over [`Handle`].
+//!
+//! Each file translates one service: request to call, result to response. No decision about data is taken here. What
+//! etcd's clients compare word by word, the error texts and codes, is one table in [`error`].
+//!
+//! Not served, and answered with UNIMPLEMENTED: Auth (certificates decide), Lock and Election (clients build both
+//! from transactions and leases), snapshots as bolt files, and downgrades.
+
+mod cluster;
+mod convert;
+mod error;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use proto::etcd::etcdserverpb as pb;
+use store_client::Revision;
+use tonic::service::Routes;
+
+use crate::limits::GRPC_OVERHEAD_BYTES;
+use crate::server::Handle;
+
+/// All services for clients.
+pub fn routes(handle: &Handle) -> Routes {
+    let request_bytes = handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
+    let api = Api { handle: handle.clone() };
+    Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
+        .add_service(pb::watch_server::WatchServer::new(api.clone()))
+        .add_service(pb::lease_server::LeaseServer::new(api.clone()))
+        .add_service(pb::maintenance_server::MaintenanceServer::new(api))
+        .add_service(cluster(handle))
+}
+
+/// The service by which members find each other; also served to peers.
+pub fn cluster(handle: &Handle) -> pb::cluster_server::ClusterServer<Api> {
+    pb::cluster_server::ClusterServer::new(Api { handle: handle.clone() })
+}
+
+/// Implements the services.
+#[derive(Clone)]
+pub struct Api {
+    handle: Handle,
+}
+
+impl Api {
+    /// The header of an answer at a revision.
+    fn header(&self, revision: Revision) -> Option<pb::ResponseHeader> {
+        Some(pb::ResponseHeader {
+            cluster_id: self.handle.cluster_id(),
+            member_id: self.handle.member_id().0,
+            revision: revision.0,
+            raft_term: self.handle.leadership_now().term.0,
+        })
+    }
+
+    /// The header of an answer that has no revision of its own.
+    fn header_now(&self) -> Option<pb::ResponseHeader> {
+        self.header(self.handle.revision())
+    }
+}

@@ -1,0 +1,231 @@
+//! One watch, from its start revision on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use store_client::{Change, Error as Refusal, KeyRange, Revision, Watch, WatchMessage};
+
+use super::{Hub, Id, Past, Popped, Watcher};
+use crate::mvcc::draft::Revised;
+
+/// A watch under way. Dropping it ends it.
+pub struct Subscription {
+    hub: Arc<Hub>,
+    past: Arc<dyn Past>,
+    keys: KeyRange,
+    start: i64,
+    prev_kv: bool,
+    progress: bool,
+    id: Id,
+    watcher: Arc<Watcher>,
+    phase: Phase,
+    /// Read from history and not yet delivered.
+    ready: VecDeque<Arc<Revised>>,
+    /// Everything up to this revision has been delivered.
+    delivered: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nothing was said yet; history ends at this revision.
+    New { registered: i64 },
+    /// Reading history from `next` to `end`.
+    History { next: i64, end: i64 },
+    /// Waiting for the queue.
+    Live,
+    /// An error was delivered.
+    Ended,
+}
+
+/// Asks a subscription how far it is.
+pub struct Asker(Arc<Watcher>);
+
+impl Asker {
+    /// Asks for one [`Delivery::Progress`] as soon as everything published by now has been delivered.
+    pub fn ask(&self) {
+        self.0.asked.store(true, Ordering::Release);
+        self.0.news.notify_one();
+    }
+}
+
+/// What a subscription delivers.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The watch stands.
+    Created(Revision),
+    /// One revision; only the changes whose key is in the range and that the watch asked for concern it.
+    Revised(Arc<Revised>),
+    /// Everything up to this revision has been delivered.
+    Progress(Revision),
+}
+
+impl Subscription {
+    /// Registers a watch.
+    pub fn new(hub: Arc<Hub>, past: Arc<dyn Past>, watch: Watch) -> Result<Self, Refusal> {
+        let (id, watcher, registered) = hub.register(&watch.keys, watch.progress)?;
+        let start = if watch.start.0 > 0 { watch.start.0 } else { registered + 1 };
+        let subscription = Self {
+            hub,
+            past,
+            keys: watch.keys,
+            start,
+            prev_kv: watch.prev_kv,
+            progress: watch.progress,
+            id,
+            watcher,
+            phase: Phase::New { registered },
+            ready: VecDeque::new(),
+            delivered: start - 1,
+        };
+        if start < subscription.past.compacted() {
+            return Err(subscription.compacted());
+        }
+        Ok(subscription)
+    }
+
+    /// Whether a change is one this watch asked for.
+    pub fn concerns(&self, change: &Change) -> bool {
+        self.keys.contains(&change.kv.key)
+    }
+
+    /// A way to ask for progress while somebody waits for the next delivery.
+    pub fn asker(&self) -> Asker {
+        Asker(self.watcher.clone())
+    }
+
+    /// The next delivery; `None` after an error. May be cancelled: nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Refusal>> {
+        loop {
+            if let Some(revised) = self.ready.pop_front() {
+                return Some(Ok(self.deliver(revised)));
+            }
+            match self.phase {
+                Phase::Ended => return None,
+                Phase::New { registered } => {
+                    self.phase = if self.start <= registered {
+                        Phase::History { next: self.start, end: registered }
+                    } else {
+                        Phase::Live
+                    };
+                    return Some(Ok(Delivery::Created(Revision(registered))));
+                }
+                Phase::History { next, end } => {
+                    if let Err(refusal) = self.read(next, end).await {
+                        self.phase = Phase::Ended;
+                        return Some(Err(refusal));
+                    }
+                }
+                Phase::Live => {
+                    if let Some(delivery) = self.live().await {
+                        return Some(Ok(delivery));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a piece of history.
+    async fn read(&mut self, next: i64, end: i64) -> Result<(), Refusal> {
+        let (past, keys) = (self.past.clone(), self.keys.clone());
+        let piece = tokio::task::spawn_blocking(move || past.read(&keys, next, end))
+            .await
+            .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
+            .map_err(|error| Refusal::Internal(error.to_string()))?;
+        // What was compacted while we read may be missing from what we read.
+        if next < self.past.compacted() {
+            return Err(self.compacted());
+        }
+        assert!(piece.next > next, "a piece of history moves on");
+        self.ready.extend(piece.revised);
+        self.phase = if piece.next > end { Phase::Live } else { Phase::History { next: piece.next, end } };
+        Ok(())
+    }
+
+    /// Takes from the queue, or waits for it and returns nothing.
+    async fn live(&mut self) -> Option<Delivery> {
+        // In this order: what was published by now is in the queue by now.
+        let published = self.hub.published();
+        match self.watcher.pop() {
+            Popped::Revised(revised) => (revised.revision.0 >= self.start).then(|| self.deliver(revised)),
+            Popped::Lost(from) => {
+                let end = self.hub.resume(&self.watcher);
+                let next = from.max(self.start);
+                if next <= end {
+                    self.phase = Phase::History { next, end };
+                }
+                None
+            }
+            Popped::Nothing => {
+                // A watch that starts in the future is not told about what comes before.
+                let started = published >= self.start - 1;
+                let due = self.progress && published > self.delivered;
+                if started && (due || self.watcher.asked.swap(false, Ordering::AcqRel)) {
+                    self.delivered = self.delivered.max(published);
+                    return Some(Delivery::Progress(Revision(published)));
+                }
+                self.watcher.news.notified().await;
+                None
+            }
+        }
+    }
+
+    fn deliver(&mut self, revised: Arc<Revised>) -> Delivery {
+        assert!(revised.revision.0 > self.delivered, "S3: every change once and in order");
+        self.delivered = revised.revision.0;
+        Delivery::Revised(revised)
+    }
+
+    fn compacted(&self) -> Refusal {
+        Refusal::Compacted { oldest: Revision(self.past.compacted()) }
+    }
+
+    /// The changes of a revision that this watch asked for, with values before if it asked for those.
+    pub async fn select(&self, revised: &Arc<Revised>) -> Result<Vec<Change>, Refusal> {
+        let concerned = revised.changes.iter().filter(|change| self.concerns(change));
+        let mut changes: Vec<Change> = concerned.cloned().collect();
+        if !self.prev_kv {
+            return Ok(changes);
+        }
+        let past = self.past.clone();
+        let revision = revised.revision.0;
+        tokio::task::spawn_blocking(move || {
+            for change in &mut changes {
+                let before = past.before(&change.kv.key, revision)?;
+                // A value that has been compacted is left out rather than guessed.
+                change.prev_kv = before.filter(|_| revision > past.compacted());
+            }
+            Ok(changes)
+        })
+        .await
+        .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
+        .map_err(|error: crate::mvcc::Error| Refusal::Internal(error.to_string()))
+    }
+
+    /// The next message as callers of [`Kv`](store_client::Kv) see it.
+    pub async fn message(&mut self) -> Option<Result<WatchMessage, Refusal>> {
+        loop {
+            let delivery = match self.next().await? {
+                Ok(delivery) => delivery,
+                Err(refusal) => return Some(Err(refusal)),
+            };
+            match delivery {
+                Delivery::Created(revision) => return Some(Ok(WatchMessage::Created { revision })),
+                Delivery::Progress(revision) => return Some(Ok(WatchMessage::Progress { revision })),
+                Delivery::Revised(revised) => match self.select(&revised).await {
+                    Ok(changes) if changes.is_empty() => {}
+                    Ok(changes) => {
+                        return Some(Ok(WatchMessage::Changes { revision: revised.revision, changes }));
+                    }
+                    Err(refusal) => return Some(Err(refusal)),
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.remove(&self.keys, self.id);
+    }
+}
