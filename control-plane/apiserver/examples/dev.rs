@@ -18,7 +18,8 @@ async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).init();
     let mut arguments = std::env::args().skip(1);
-    let bind: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:6443".into()).parse().context("address")?;
+    let bind: SocketAddr =
+        arguments.next().unwrap_or_else(|| "127.0.0.1:6443".into()).parse().context("address")?;
     let kubeconfig = arguments.next().unwrap_or_else(|| "kubeconfig".into());
 
     let authority = pki::Authority::create("kontiki-dev")?;
@@ -39,7 +40,8 @@ async fn main() -> anyhow::Result<()> {
     };
 
     let shutdown = CancellationToken::new();
-    let registry = Registry::start(Arc::new(MemoryKv::new()), registry::Options::default(), shutdown.clone()).await?;
+    let registry =
+        Registry::start(Arc::new(MemoryKv::new()), registry::Options::default(), shutdown.clone()).await?;
     let server = Server::bind(options, registry.clone()).await?;
     let url = format!("https://{}", server.local_addr());
     std::fs::write(&kubeconfig, pki::kubeconfig("dev", &url, authority.certificate(), &admin))?;

@@ -32,15 +32,23 @@ async fn an_object_lives_through_all_verbs() {
     let stale = admin.put(&path, &changed).await;
     assert_eq!((stale.code.as_u16(), stale.json()["reason"].as_str()), (409, Some("Conflict")));
 
-    let merge = admin.send(Method::PATCH, &path, "application/merge-patch+json", r#"{"data":{"n":"3"}}"#).await;
+    let merge =
+        admin.send(Method::PATCH, &path, "application/merge-patch+json", r#"{"data":{"n":"3"}}"#).await;
     assert_eq!(merge.json()["data"], json!({"k": "2", "n": "3"}), "{:?}", merge.body);
     let patch = r#"[{"op":"remove","path":"/data/k"}]"#;
     let patched = admin.send(Method::PATCH, &path, "application/json-patch+json", patch).await;
     assert_eq!(patched.json()["data"], json!({"n": "3"}));
     let applied = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata:\n  y: yes\n";
     let apply = format!("{CONFIG_MAPS}/b?fieldManager=test&force=true");
-    let applied = admin.send(Method::PATCH, &apply, "application/apply-patch+yaml", applied.replace("yes", "'1'")).await;
-    assert_eq!((applied.code.as_u16(), &applied.json()["data"]), (201, &json!({"y": "1"})), "{:?}", applied.body);
+    let applied = admin
+        .send(Method::PATCH, &apply, "application/apply-patch+yaml", applied.replace("yes", "'1'"))
+        .await;
+    assert_eq!(
+        (applied.code.as_u16(), &applied.json()["data"]),
+        (201, &json!({"y": "1"})),
+        "{:?}",
+        applied.body
+    );
 
     let list = admin.get(&format!("{CONFIG_MAPS}?labelSelector=x%3D1")).await.json();
     assert_eq!((list["kind"].as_str(), list["items"].as_array().unwrap().len()), (Some("ConfigMapList"), 1));
@@ -77,7 +85,8 @@ async fn what_cannot_be_understood_is_refused_with_upstreams_codes() {
     let force = format!("{CONFIG_MAPS}/x?force=true");
     let answer = admin.send(Method::PATCH, &force, "application/merge-patch+json", "{}").await;
     assert_eq!(answer.code, 422);
-    let nameless = admin.send(Method::PATCH, &format!("{CONFIG_MAPS}/x"), "application/apply-patch+yaml", "{}").await;
+    let nameless =
+        admin.send(Method::PATCH, &format!("{CONFIG_MAPS}/x"), "application/apply-patch+yaml", "{}").await;
     assert!(nameless.message().contains("fieldManager: Required value"), "{}", nameless.message());
 }
 
@@ -104,7 +113,10 @@ async fn rights_come_from_roles_and_refusals_read_as_upstreams() {
     let refused = ann.get("/api/v1/namespaces/default/pods").await;
     assert_eq!(
         (refused.code.as_u16(), refused.message().as_str()),
-        (403, r#"pods is forbidden: User "ann" cannot list resource "pods" in API group "" in the namespace "default""#)
+        (
+            403,
+            r#"pods is forbidden: User "ann" cannot list resource "pods" in API group "" in the namespace "default""#
+        )
     );
     let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": [
@@ -156,7 +168,8 @@ async fn a_watch_delivers_what_happens() {
     let cluster = Cluster::start().await;
     let (mut admin, mut watcher) = (cluster.admin().await, cluster.admin().await);
     assert_eq!(admin.post(CONFIG_MAPS, &config_map("old", "1")).await.code, 201);
-    let version = admin.get(CONFIG_MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let version =
+        admin.get(CONFIG_MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}&fieldSelector=metadata.name%3Da");
     let mut body = watcher.open(Method::GET, &path, "", "").await.into_body();
     admin.post(CONFIG_MAPS, &config_map("a", "1")).await;
@@ -164,23 +177,33 @@ async fn a_watch_delivers_what_happens() {
     admin.delete(&format!("{CONFIG_MAPS}/a")).await;
     let mut text = Vec::new();
     while text.iter().filter(|b| **b == b'\n').count() < 2 {
-        let frame = tokio::time::timeout(harness::DEADLINE, body.frame()).await.expect("in time").unwrap().unwrap();
+        let frame =
+            tokio::time::timeout(harness::DEADLINE, body.frame()).await.expect("in time").unwrap().unwrap();
         text.extend_from_slice(frame.data_ref().unwrap());
     }
-    let events: Vec<Value> =
-        text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
-    let seen: Vec<_> = events.iter().map(|e| (e["type"].as_str().unwrap(), &e["object"]["metadata"]["name"])).collect();
+    let events: Vec<Value> = text
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let seen: Vec<_> =
+        events.iter().map(|e| (e["type"].as_str().unwrap(), &e["object"]["metadata"]["name"])).collect();
     assert_eq!(seen, [("ADDED", &json!("a")), ("DELETED", &json!("a"))]);
 }
 
 #[tokio::test]
 async fn tables_carry_columns_and_metadata() {
     let cluster = Cluster::start().await;
-    let mut admin = cluster.admin().await.with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    let mut admin =
+        cluster.admin().await.with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
     admin.post(CONFIG_MAPS, &config_map("a", "1")).await;
     let table = admin.get(&format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Da")).await.json();
-    assert_eq!((table["kind"].as_str(), table["apiVersion"].as_str()), (Some("Table"), Some("meta.k8s.io/v1")));
-    let names: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        (table["kind"].as_str(), table["apiVersion"].as_str()),
+        (Some("Table"), Some("meta.k8s.io/v1"))
+    );
+    let names: Vec<_> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Name", "Data", "Age"]);
     let cells = &table["rows"][0]["cells"];
     assert_eq!((&cells[0], &cells[1]), (&json!("a"), &json!(1)));
@@ -198,7 +221,8 @@ async fn a_service_account_token_lives_as_long_as_its_account() {
     let issued = admin.post(&format!("{accounts}/bot/token"), &request).await;
     assert_eq!(issued.code, 201, "{:?}", issued.body);
     let token = issued.json()["status"]["token"].as_str().unwrap().to_owned();
-    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let review =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
     let status = admin.post(reviews, &review).await.json()["status"].clone();
     assert_eq!(status["user"]["username"], "system:serviceaccount:default:bot", "{status}");

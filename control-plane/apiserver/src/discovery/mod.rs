@@ -116,6 +116,10 @@ pub fn tagged(context: &Context, content_type: &'static str, document: bytes::By
     let sent = context.headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let known = sent.split(',').any(|t| t.trim() == quoted || t.trim() == tag);
     let mut response = if known { reply::empty(304) } else { reply::bytes(200, content_type, document) };
+    if known {
+        // A client puts the headers of a 304 over those it has kept.
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     if let Ok(value) = HeaderValue::from_str(&quoted) {
         response.headers_mut().insert(header::ETAG, value);
     }

@@ -4,11 +4,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kontiki_apiserver::{Handle, Options, Pem, Server, StaticToken, pki};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use kontiki_apiserver::{Handle, Options, Pem, Server, StaticToken, pki};
 use registry::Registry;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -33,8 +33,9 @@ pub const ANN: &str = "token-of-ann-0123456789";
 impl Cluster {
     pub async fn start() -> Self {
         let authority = pki::Authority::create("test").unwrap();
-        let server =
-            authority.issue_server("kube-apiserver", &[], &["localhost".into()], &[[127, 0, 0, 1].into()]).unwrap();
+        let server = authority
+            .issue_server("kube-apiserver", &[], &["localhost".into()], &[[127, 0, 0, 1].into()])
+            .unwrap();
         let options = Options {
             bind: ([127, 0, 0, 1], 0).into(),
             certificate: Pem::Inline(server.certificate),
@@ -94,7 +95,9 @@ impl Answer {
 impl Client {
     async fn connect(cluster: &Cluster, client: Option<&pki::Issued>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(cluster.authority.certificate().as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(cluster.authority.certificate().as_bytes()).unwrap())
+            .unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -137,13 +140,17 @@ impl Client {
         }
         let request = request.body(Full::new(body.into())).unwrap();
         self.sender.ready().await.unwrap();
-        tokio::time::timeout(DEADLINE, self.sender.send_request(request)).await.expect("an answer in time").unwrap()
+        tokio::time::timeout(DEADLINE, self.sender.send_request(request))
+            .await
+            .expect("an answer in time")
+            .unwrap()
     }
 
     pub async fn send(&mut self, method: Method, path: &str, media: &str, body: impl Into<Bytes>) -> Answer {
         let response = self.open(method, path, media, body).await;
         let (parts, body) = response.into_parts();
-        let body = tokio::time::timeout(DEADLINE, body.collect()).await.expect("a body in time").unwrap().to_bytes();
+        let body =
+            tokio::time::timeout(DEADLINE, body.collect()).await.expect("a body in time").unwrap().to_bytes();
         Answer { code: parts.status, headers: parts.headers, body }
     }
 
