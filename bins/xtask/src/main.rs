@@ -1,6 +1,7 @@
-//! The project's own tasks: verify, schema, bench, simulate.
+//! The project's own tasks: verify, schema.
 
 mod schema;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +16,13 @@ struct Arguments {
 enum Task {
     /// Derive the committed schema table from the published definitions.
     Schema(schema::Options),
+    /// Check everything that CI checks.
+    Verify(verify::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Schema(options) => schema::run(&options),
+        Task::Verify(options) => verify::run(&options),
     }
 }

@@ -16,8 +16,12 @@ use serde_json::{Map, Value};
 
 use crate::protobuf::wire::Writer;
 
-/// Media type of the encoding.
+/// Media type of the encoding. Clients up to 1.32 ask for it by its old name, [`MEDIA_TYPE_OLD`]; it is answered with
+/// this one.
 pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The name that older clients ask for; `@` is not allowed in media types, hence the new one.
+pub const MEDIA_TYPE_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Encodes a document of [`v2::document`](super::v2::document).
 pub fn encode(document: &Value) -> Vec<u8> {

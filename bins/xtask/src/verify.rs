@@ -1,0 +1,97 @@
+//! `cargo xtask verify`: what CI runs, step by step, with what it does on the screen.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Context;
+
+/// Options of the task.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Run only the steps whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Go on after a step that failed, and fail at the end.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// One thing to check.
+struct Step {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    /// A cargo subcommand that may not be installed; the step is then skipped and says so.
+    needs: Option<&'static str>,
+    /// What is run in its place when it is not installed.
+    instead: Option<&'static [&'static str]>,
+}
+
+const STEPS: &[Step] = &[
+    step("format", &["fmt", "--all", "--check"]),
+    step("direction of dependencies", &["test", "--quiet", "--package", "tidy"]),
+    step("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+    Step {
+        name: "tests",
+        arguments: &["nextest", "run", "--workspace"],
+        needs: Some("nextest"),
+        instead: Some(&["test", "--workspace", "--quiet", "--lib", "--bins", "--tests"]),
+    },
+    step("documentation tests", &["test", "--workspace", "--quiet", "--doc"]),
+    Step {
+        name: "licences and advisories",
+        arguments: &["deny", "check"],
+        needs: Some("deny"),
+        instead: None,
+    },
+];
+
+const fn step(name: &'static str, arguments: &'static [&'static str]) -> Step {
+    Step { name, arguments, needs: None, instead: None }
+}
+
+/// Runs the steps; fails if one does.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let wanted = |step: &&Step| options.only.as_ref().is_none_or(|only| step.name.contains(only));
+    let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
+    anyhow::ensure!(!steps.is_empty(), "no step is named so; there are: {}", names());
+    let mut failed = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        println!("[{}/{}] {}", at + 1, steps.len(), step.name);
+        let begin = Instant::now();
+        let Some(arguments) = arguments(step) else {
+            println!("      skipped: cargo-{} is not installed", step.needs.unwrap_or_default());
+            continue;
+        };
+        let passed = cargo(arguments)?;
+        println!("      {} in {:.1} s", if passed { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
+        if !passed {
+            failed.push(step.name);
+            if !options.keep_going {
+                break;
+            }
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn names() -> String {
+    STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ")
+}
+
+fn arguments(step: &Step) -> Option<&'static [&'static str]> {
+    match step.needs {
+        Some(tool) if !is_installed(tool) => step.instead,
+        _ => Some(step.arguments),
+    }
+}
+
+fn is_installed(subcommand: &str) -> bool {
+    let output = Command::new(env!("CARGO")).args([subcommand, "--version"]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<bool> {
+    let status = Command::new(env!("CARGO")).args(arguments).status();
+    Ok(status.with_context(|| format!("running cargo {}", arguments.join(" ")))?.success())
+}

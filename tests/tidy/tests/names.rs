@@ -1,0 +1,115 @@
+//! Replaceable things are named in one place: which module may name which library.
+
+use tidy::{Source, sources};
+
+struct Rule {
+    /// Text that names the library.
+    tokens: &'static [&'static str],
+    /// Beginnings or ends of paths that may.
+    allowed: &'static [&'static str],
+    /// Why.
+    reason: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        tokens: &["openraft::", "use openraft"],
+        allowed: &["raft/src/adapter/", "raft/tests/"],
+        reason: "the consensus library is replaceable: only its adapter names it",
+    },
+    Rule {
+        tokens: &["rocksdb::", "use rocksdb"],
+        allowed: &["raft/src/log/", "raft/src/snapshot", "store/src/engine/"],
+        reason: "the storage engine is replaceable: only logs, snapshots and the engine name it",
+    },
+    Rule {
+        tokens: &[
+            "bincode::encode",
+            "bincode::decode",
+            "bincode::config",
+            "bincode::serde",
+            "bincode::borrow_decode",
+        ],
+        allowed: &["/codec.rs"],
+        reason: "what reaches disk or wire is encoded in one module",
+    },
+    Rule {
+        tokens: &["hyper::", "hyper_util::", "axum::", "tokio_tungstenite::"],
+        allowed: &[
+            "control-plane/apiserver/",
+            "control-plane/src/",
+            "node-agent/src/server/",
+            "node-agent/src/probe/",
+            "node-agent/src/cri/",
+            "node-agent/runtime/src/streaming/",
+            "node-agent/ingress/",
+            "bins/",
+            "tests/",
+        ],
+        reason: "only servers know HTTP",
+    },
+    Rule {
+        tokens: &["nix::mount", "nix::sched", "rustix::mount", "rtnetlink::", "libcontainer::"],
+        allowed: &["node-agent/"],
+        reason: "only the node agent touches mounts, namespaces and links",
+    },
+    Rule {
+        tokens: &["k8s_openapi::"],
+        allowed: &[
+            "control-plane/client/",
+            "control-plane/scheduler/",
+            "control-plane/controllers/",
+            "control-plane/src/",
+            "node-agent/",
+            "bins/",
+            "tests/",
+            "examples/",
+        ],
+        reason: "typed structs drop fields they do not know: never for objects that pass through the server",
+    },
+    Rule {
+        tokens: &["todo!(", "unimplemented!("],
+        allowed: &["tests/tidy/"],
+        reason: "nothing is a stand-in",
+    },
+];
+
+fn faults(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    for rule in RULES {
+        let allowed = |path: &str| rule.allowed.iter().any(|of| path.starts_with(of) || path.ends_with(of));
+        if allowed(&source.path) || source.path.starts_with("tests/tidy/") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            if rule.tokens.iter().any(|token| names(line, token)) {
+                faults.push(format!("{}:{number}: {line}\n    {}", source.path, rule.reason));
+            }
+        }
+    }
+    faults
+}
+
+/// Whether the line has the token, not as the end of a longer name.
+fn names(line: &str, token: &str) -> bool {
+    line.match_indices(token).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[test]
+fn libraries_are_named_where_they_may_be() {
+    let sources = sources().expect("the sources are readable");
+    let faults: Vec<String> = sources.iter().flat_map(faults).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_name_in_the_wrong_place_is_found() {
+    let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+    assert_eq!(faults(&source("store/src/mvcc/mod.rs", "use rocksdb::DB;")).len(), 1);
+    assert!(faults(&source("store/src/engine/rocks.rs", "use rocksdb::DB;")).is_empty());
+    assert!(faults(&source("store/src/mvcc/mod.rs", "// rocksdb::DB is not for us")).is_empty());
+    assert!(faults(&source("store/src/mvcc/mod.rs", "my_rocksdb::open()")).is_empty());
+}
