@@ -100,16 +100,27 @@ mod tests {
             ("mine", json!({"labels": {"app": "web"}, "ownerReferences": owned("me")}), false, "mine"),
             ("foreign", json!({"labels": {"app": "web"}, "ownerReferences": owned("other")}), false, "none"),
             ("relabeled", json!({"labels": {"app": "db"}, "ownerReferences": owned("me")}), false, "release"),
-            ("relabeled, owner ends", json!({"labels": {"app": "db"}, "ownerReferences": owned("me")}), true, "none"),
+            (
+                "relabeled, owner ends",
+                json!({"labels": {"app": "db"}, "ownerReferences": owned("me")}),
+                true,
+                "none",
+            ),
             ("orphan", json!({"labels": {"app": "web"}}), false, "adopt"),
             ("orphan, owner ends", json!({"labels": {"app": "web"}}), true, "none"),
-            ("ending", json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}), false, "none"),
+            (
+                "ending",
+                json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                false,
+                "none",
+            ),
             ("unrelated", json!({"labels": {"app": "db"}}), false, "none"),
         ];
         for (name, metadata, owner_ends, expect) in cases {
             let pod: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
             let claim = claim("me", owner_ends, &selector, vec![Arc::new(pod)]);
-            let lists = [("mine", claim.mine.len()), ("adopt", claim.adopt.len()), ("release", claim.release.len())];
+            let lists =
+                [("mine", claim.mine.len()), ("adopt", claim.adopt.len()), ("release", claim.release.len())];
             let found = lists.iter().find(|(_, n)| *n == 1).map_or("none", |(list, _)| list);
             assert_eq!(found, expect, "{name}");
         }

@@ -32,11 +32,12 @@ impl Environment {
         recorder
     }
 
-    /// Starts a controller once everything it reads is there.
+    /// Starts a controller once every informer asked for before this call is there.
     pub(crate) fn drive<R: Reconcile>(&self, name: &'static str, controller: R, queue: Queue<R::Key>) {
-        let (informers, shutdown, workers) = (self.informers.clone(), self.shutdown.clone(), self.options.workers);
+        let (synced, shutdown, workers) =
+            (self.informers.wait_synced(), self.shutdown.clone(), self.options.workers);
         self.tasks.spawn(async move {
-            if shutdown.run_until_cancelled(informers.wait_synced()).await.is_some() {
+            if shutdown.run_until_cancelled(synced).await.is_some() {
                 driver::run(name, Arc::new(controller), queue, workers, shutdown).await;
             }
         });
@@ -48,9 +49,9 @@ impl Environment {
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let (informers, shutdown) = (self.informers.clone(), self.shutdown.clone());
+        let (synced, shutdown) = (self.informers.wait_synced(), self.shutdown.clone());
         let work = async move {
-            informers.wait_synced().await;
+            synced.await;
             loop {
                 call().await;
                 tokio::time::sleep(period).await;
@@ -80,18 +81,26 @@ pub(crate) fn enqueue<K: Cached>(
 /// Keys of the controlling owners of one kind, before and after a change.
 pub(crate) fn owners<K: Cached>(change: &Change<K>, kind: &str) -> Vec<ObjectKey> {
     let states = [change.old.as_ref(), change.new.as_ref()];
-    let mut keys: Vec<ObjectKey> = states.iter().flatten().filter_map(|o| owner_key(o.meta(), kind)).collect();
+    let mut keys: Vec<ObjectKey> =
+        states.iter().flatten().filter_map(|o| owner_key(o.meta(), kind)).collect();
     keys.dedup();
     keys
 }
 
-fn owner_key(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, kind: &str) -> Option<ObjectKey> {
+fn owner_key(
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    kind: &str,
+) -> Option<ObjectKey> {
     let owner = client::refs::controller_of(meta).filter(|owner| owner.kind == kind)?;
     Some(ObjectKey::new(meta.namespace.as_deref().unwrap_or(""), &owner.name))
 }
 
 /// Merge patch of an object's own fields, refused if the object is not the one we saw.
-pub(crate) async fn patch_seen<K: Object>(client: &Client, seen: &K, mut patch: Value) -> Result<K, client::Error> {
+pub(crate) async fn patch_seen<K: Object>(
+    client: &Client,
+    seen: &K,
+    mut patch: Value,
+) -> Result<K, client::Error> {
     let meta = seen.metadata();
     patch["metadata"]["uid"] = Value::from(meta.uid.clone());
     patch["metadata"]["resourceVersion"] = Value::from(meta.resource_version.clone());

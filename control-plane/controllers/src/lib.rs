@@ -8,20 +8,38 @@
 //! |---|---|
 //! | [`mod@deployment`] | ReplicaSets of Deployments, one per revision |
 //! | [`mod@replicaset`] | Pods of ReplicaSets |
+//! | [`mod@endpoints`] | EndpointSlices and Endpoints of Services |
+//! | [`mod@namespace`] | the content of namespaces that end |
+//! | [`mod@serviceaccount`] | the default account and root certificate of each namespace |
+//! | [`mod@nodelifecycle`] | conditions, taints and pods of nodes that fall silent |
+//! | [`mod@nodeipam`] | the part of the pod network each node has |
+//! | [`mod@garbagecollector`] | objects whose owners are gone |
+//! | [`mod@podgc`] | pods nobody else removes |
 //!
 //! Invariants: children are matched by their owner's UID; a pass after a crash is an ordinary pass; no write
 //! happens without leadership (C4); every pass bounds what it writes (`limits`).
 
 mod claim;
 mod deployment;
+mod endpoints;
 mod environment;
 mod expect;
+mod garbagecollector;
+mod kinds;
 pub mod limits;
+mod namespace;
+mod nodeipam;
+mod nodelifecycle;
 mod options;
 mod podcontrol;
+mod podgc;
 mod pods;
 mod replicaset;
 mod run;
+mod serviceaccount;
+#[cfg(test)]
+mod tests;
+mod written;
 
 pub use options::{Options, OptionsError};
 pub use run::Controllers;

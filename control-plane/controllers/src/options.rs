@@ -73,7 +73,8 @@ pub enum OptionsError {
 impl Options {
     /// Refuses settings that cannot work.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let (cluster, prefix, max) = (self.cluster_cidr, self.node_cidr_prefix, self.cluster_cidr.max_prefix_len() - 2);
+        let (cluster, prefix, max) =
+            (self.cluster_cidr, self.node_cidr_prefix, self.cluster_cidr.max_prefix_len() - 2);
         if prefix < cluster.prefix_len() || prefix > max {
             return Err(OptionsError::NodePrefix { prefix, cluster, max });
         }

@@ -74,7 +74,11 @@ impl PodControl {
                     }
                     Err(error) if error.is_not_found() => {}
                     Err(error) => {
-                        self.recorder.warning(owner, "FailedDelete", format!("Error deleting: {}", why(&error)));
+                        self.recorder.warning(
+                            owner,
+                            "FailedDelete",
+                            format!("Error deleting: {}", why(&error)),
+                        );
                         failure = Some(error);
                     }
                 }

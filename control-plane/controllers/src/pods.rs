@@ -53,6 +53,7 @@ pub(crate) fn node_name(pod: &Pod) -> &str {
 
 pub(crate) fn restarts_max(pod: &Pod) -> i32 {
     let status = pod.status.as_ref();
-    let counts = status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten().map(|c| c.restart_count);
+    let counts =
+        status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten().map(|c| c.restart_count);
     counts.max().unwrap_or(0)
 }

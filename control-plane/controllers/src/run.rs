@@ -70,4 +70,12 @@ pub(crate) async fn lead(options: Arc<Options>, context: Context) {
 fn start(env: &Environment) {
     crate::deployment::start(env);
     crate::replicaset::start(env);
+    crate::endpoints::start(env);
+    crate::namespace::start(env);
+    crate::serviceaccount::start(env);
+    crate::nodelifecycle::start(env);
+    crate::nodeipam::start(env);
+    crate::podgc::start(env);
+    // Last, because nobody else should wait for the many resources it follows.
+    crate::garbagecollector::start(env);
 }

@@ -75,6 +75,11 @@ impl Objects {
         *self.shared.revision.borrow()
     }
 
+    /// Follows the revision, which changes with each write.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.shared.revision.subscribe()
+    }
+
     /// Waits until something holds of this server, trying again after each write.
     pub async fn wait_for<T>(&self, mut check: impl AsyncFnMut(&Self) -> Option<T>) -> T {
         let mut revisions = self.shared.revision.subscribe();

@@ -74,16 +74,23 @@ impl Informers {
 
     /// The metadata of all objects of a resource.
     pub fn partial(&self, resource: &GroupVersionResource) -> Informer<PartialObject> {
-        self.start(resource.clone(), Selection::default())
+        self.custom(resource, Selection::default())
     }
 
-    /// Waits until every informer handed out so far has its first list.
-    pub async fn wait_synced(&self) {
+    /// Part of a resource, decoded as the caller likes.
+    pub fn custom<K: Cached>(&self, resource: &GroupVersionResource, selection: Selection) -> Informer<K> {
+        self.start(resource.clone(), selection)
+    }
+
+    /// Waits until every informer handed out before this call has its first list.
+    pub fn wait_synced(&self) -> impl Future<Output = ()> + Send + 'static {
         let synced: Vec<watch::Receiver<bool>> =
             self.shared.running.lock().values().map(|r| r.synced.clone()).collect();
-        for mut receiver in synced {
-            // An informer that is gone has nothing left to wait for.
-            let _ = receiver.wait_for(|synced| *synced).await;
+        async move {
+            for mut receiver in synced {
+                // An informer that is gone has nothing left to wait for.
+                let _ = receiver.wait_for(|synced| *synced).await;
+            }
         }
     }
 

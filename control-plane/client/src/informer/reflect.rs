@@ -38,6 +38,10 @@ impl<K: Cached> Reflector<K> {
                 Ok(()) => continue,
                 Err(status) => status,
             };
+            if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) {
+                // This server does not have the resource (yet): there is nothing to wait for.
+                self.informer.shared.synced.send_replace(true);
+            }
             if status.is(Reason::Expired) || status.is(Reason::Gone) {
                 debug!(%resource, "the watch expired; listing again");
                 position = None;

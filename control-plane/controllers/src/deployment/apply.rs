@@ -48,7 +48,12 @@ impl Controller {
     }
 
     /// The name is taken: by our own earlier attempt, or by another template with the same hash.
-    async fn settle_collision(&self, deployment: &Deployment, set: &ReplicaSet, error: Error) -> Result<(), Error> {
+    async fn settle_collision(
+        &self,
+        deployment: &Deployment,
+        set: &ReplicaSet,
+        error: Error,
+    ) -> Result<(), Error> {
         let found = self.client.get::<ReplicaSet>(refs::namespace(set), refs::name(set)).await?;
         let template = deployment.spec.as_ref().map(|s| &s.template);
         let ours = refs::is_controlled_by(&found.metadata, refs::uid(deployment));
@@ -105,7 +110,18 @@ impl Controller {
         if deployment.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let patch = json!({"metadata": {"uid": refs::uid(deployment)}, "status": status});
+        // Absent fields are removed by name, since a merge keeps what it does not mention.
+        let patch = json!({"metadata": {"uid": refs::uid(deployment)}, "status": {
+            "observedGeneration": status.observed_generation,
+            "replicas": status.replicas,
+            "updatedReplicas": status.updated_replicas,
+            "readyReplicas": status.ready_replicas,
+            "availableReplicas": status.available_replicas,
+            "unavailableReplicas": status.unavailable_replicas,
+            "terminatingReplicas": status.terminating_replicas,
+            "collisionCount": status.collision_count,
+            "conditions": status.conditions,
+        }});
         let (namespace, name) = (refs::namespace(deployment), refs::name(deployment));
         let kind = api::objects::PatchType::Merge;
         self.client.patch::<Deployment>(namespace, name, "status", kind, &patch).await.map(|_| ())

@@ -18,8 +18,6 @@ mod revision;
 mod rolling;
 mod scaling;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -93,7 +91,9 @@ fn ended_pod(sets: &Informer<ReplicaSet>, change: &Change<Pod>) -> Vec<ObjectKey
         return Vec::new();
     }
     let pod = change.object();
-    let Some(owner) = refs::controller_of(&pod.metadata).filter(|o| o.kind == "ReplicaSet") else { return Vec::new() };
+    let Some(owner) = refs::controller_of(&pod.metadata).filter(|o| o.kind == "ReplicaSet") else {
+        return Vec::new();
+    };
     let Some(set) = sets.find(refs::namespace(&**pod), &owner.name) else { return Vec::new() };
     let deployment = refs::controller_of(&set.metadata).filter(|o| o.kind == "Deployment");
     deployment.map(|d| ObjectKey::new(refs::namespace(&**pod), &d.name)).into_iter().collect()

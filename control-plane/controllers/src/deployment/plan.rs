@@ -67,7 +67,11 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         let status = status::count(deployment, &draft.status, &draft.sets, draft.new, draft.now);
         return draft.finish(status);
     }
-    if rolling::is_recreate(deployment) { draft.recreate() } else { draft.roll() }
+    if rolling::is_recreate(deployment) {
+        draft.recreate()
+    } else {
+        draft.roll()
+    }
     let status = status::of_rollout(deployment, &draft.status, &draft.sets, draft.new, draft.now);
     draft.finish(status)
 }
@@ -204,7 +208,9 @@ impl<'a> Draft<'a> {
     /// Marks the oldest superfluous revisions for deletion, those that are empty and settled.
     fn clean_up(&mut self) {
         let limit = self.deployment.spec.as_ref().and_then(|s| s.revision_history_limit);
-        let Some(limit) = limit.filter(|l| *l != i32::MAX).and_then(|l| usize::try_from(l).ok()) else { return };
+        let Some(limit) = limit.filter(|l| *l != i32::MAX).and_then(|l| usize::try_from(l).ok()) else {
+            return;
+        };
         let mut old: Vec<usize> = self.old().filter(|i| !refs::is_terminating(&self.sets[*i])).collect();
         old.sort_by_key(|i| revision::revision(&self.sets[*i]));
         let surplus = old.len().saturating_sub(limit);

@@ -39,7 +39,8 @@ pub(super) fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool
 /// A short stable hash of the template and the number of collisions so far (FNV-1a, 32 bits).
 pub(super) fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let text = format!("{}{}", comparable(template), collisions.unwrap_or(0));
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
 }
 

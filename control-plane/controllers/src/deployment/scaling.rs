@@ -41,10 +41,17 @@ pub(super) fn share(
 /// Whether the newest ReplicaSet is all the Deployment needs.
 fn is_saturated(set: &ReplicaSet, bounds: Bounds) -> bool {
     let sized_for = number(set.metadata.annotations.as_ref(), DESIRED_REPLICAS);
-    sized_for == Some(i64::from(bounds.desired)) && size(set) == bounds.desired && available(set) == bounds.desired
+    sized_for == Some(i64::from(bounds.desired))
+        && size(set) == bounds.desired
+        && available(set) == bounds.desired
 }
 
-fn proportionally(sets: &[ReplicaSet], mut active: Vec<usize>, bounds: Bounds, status_replicas: i32) -> Vec<(usize, i32)> {
+fn proportionally(
+    sets: &[ReplicaSet],
+    mut active: Vec<usize>,
+    bounds: Bounds,
+    status_replicas: i32,
+) -> Vec<(usize, i32)> {
     let allowed = if bounds.desired > 0 { bounds.desired + bounds.surge } else { 0 };
     let to_add = allowed - active.iter().map(|i| size(&sets[*i])).sum::<i32>();
     // The biggest first; among equals the newest gains first and the oldest loses first.
@@ -76,7 +83,8 @@ fn share_of(set: &ReplicaSet, bounds: Bounds, status_replicas: i32) -> i32 {
         return -size(set);
     }
     let sized_for = number(set.metadata.annotations.as_ref(), MAX_REPLICAS);
-    let before = sized_for.and_then(|n| i32::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(status_replicas.max(1));
+    let before =
+        sized_for.and_then(|n| i32::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(status_replicas.max(1));
     let target = f64::from(size(set)) * f64::from(bounds.desired + bounds.surge) / f64::from(before);
     target.round() as i32 - size(set)
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use client::{clock::whole_seconds, refs};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetStatus,
+};
 
 use super::rolling::{available, bounds, total_size};
 
@@ -30,7 +32,13 @@ fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a Deploym
 }
 
 /// A condition that begins now.
-pub(super) fn begun(kind: &str, value: &str, reason: &str, message: String, now: Timestamp) -> DeploymentCondition {
+pub(super) fn begun(
+    kind: &str,
+    value: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: kind.to_owned(),
         status: value.to_owned(),
@@ -79,7 +87,13 @@ pub(super) fn note_pause(deployment: &Deployment, status: &mut DeploymentStatus,
 }
 
 /// Notes that the ReplicaSet of the present template was found or created.
-pub(super) fn note_new_set(deployment: &Deployment, status: &mut DeploymentStatus, name: &str, created: bool, now: Timestamp) {
+pub(super) fn note_new_set(
+    deployment: &Deployment,
+    status: &mut DeploymentStatus,
+    name: &str,
+    created: bool,
+    now: Timestamp,
+) {
     if deadline(deployment).is_none() {
         return;
     }
@@ -100,16 +114,18 @@ pub(super) fn count(
     new: Option<usize>,
     now: Timestamp,
 ) -> DeploymentStatus {
-    let sum = |field: &dyn Fn(&ReplicaSetStatus) -> i32| sets.iter().filter_map(|s| s.status.as_ref()).map(field).sum();
+    let sum = |field: &dyn Fn(&ReplicaSetStatus) -> i32| {
+        sets.iter().filter_map(|s| s.status.as_ref()).map(field).sum()
+    };
     let available: i32 = sets.iter().map(available).sum();
     let mut status = DeploymentStatus {
         observed_generation: deployment.metadata.generation,
-        replicas: Some(sum(&|s| s.replicas)),
-        updated_replicas: Some(new.and_then(|i| sets[i].status.as_ref()).map_or(0, |s| s.replicas)),
-        ready_replicas: Some(sum(&|s| s.ready_replicas.unwrap_or(0))),
-        available_replicas: Some(available),
-        unavailable_replicas: Some((total_size(sets) - available).max(0)),
-        terminating_replicas: Some(sum(&|s| s.terminating_replicas.unwrap_or(0))),
+        replicas: shown(sum(&|s| s.replicas)),
+        updated_replicas: shown(new.and_then(|i| sets[i].status.as_ref()).map_or(0, |s| s.replicas)),
+        ready_replicas: shown(sum(&|s| s.ready_replicas.unwrap_or(0))),
+        available_replicas: shown(available),
+        unavailable_replicas: shown((total_size(sets) - available).max(0)),
+        terminating_replicas: shown(sum(&|s| s.terminating_replicas.unwrap_or(0))),
         collision_count: from.collision_count,
         conditions: from.conditions.clone(),
     };
@@ -123,6 +139,11 @@ pub(super) fn count(
     };
     set(&mut status, condition);
     status
+}
+
+/// Counts of zero are left out, as upstream does.
+fn shown(count: i32) -> Option<i32> {
+    Some(count).filter(|c| *c != 0)
 }
 
 /// Whether nothing is left to roll out.
@@ -206,12 +227,18 @@ fn is_overdue(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp
     match condition.reason.as_deref() {
         Some(COMPLETE) => false,
         Some(TIMED_OUT) => true,
-        _ => condition.last_update_time.as_ref().is_some_and(|t| t.0.as_second() + deadline < now.as_second()),
+        _ => {
+            condition.last_update_time.as_ref().is_some_and(|t| t.0.as_second() + deadline < now.as_second())
+        }
     }
 }
 
 /// When a rollout without progress must be looked at again.
-pub(super) fn recheck(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
+pub(super) fn recheck(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> Option<Duration> {
     let (deadline, condition) = (deadline(deployment)?, condition(status, PROGRESSING)?);
     let paused = deployment.spec.as_ref().and_then(|s| s.paused) == Some(true);
     if paused || is_complete(deployment, status) || condition.reason.as_deref() == Some(TIMED_OUT) {
@@ -235,7 +262,11 @@ fn failure(set: &ReplicaSet) -> Option<DeploymentCondition> {
 }
 
 /// The status after the ReplicaSet of the present template could not be created.
-pub(super) fn of_failed_creation(deployment: &Deployment, message: String, now: Timestamp) -> DeploymentStatus {
+pub(super) fn of_failed_creation(
+    deployment: &Deployment,
+    message: String,
+    now: Timestamp,
+) -> DeploymentStatus {
     let mut status = deployment.status.clone().unwrap_or_default();
     if deadline(deployment).is_some() {
         set(&mut status, begun(PROGRESSING, "False", "ReplicaSetCreateError", message, now));

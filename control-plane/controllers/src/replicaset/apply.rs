@@ -26,7 +26,9 @@ impl Controller {
         let managed = match plan(set, pods, &self.neighbours(set), now) {
             Action::Keep => Ok(()),
             Action::Create(count) => self.create(set, count).await.map_err(|e| ("FailedCreate", e)),
-            Action::Delete(doomed) => self.control.delete(set, &doomed).await.map_err(|e| ("FailedDelete", e)),
+            Action::Delete(doomed) => {
+                self.control.delete(set, &doomed).await.map_err(|e| ("FailedDelete", e))
+            }
         };
         let mut status = status(set, pods, now);
         set_failure(&mut status, managed.as_ref().err().map(|(reason, error)| (*reason, why(error))));

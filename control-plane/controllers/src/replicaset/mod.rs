@@ -67,7 +67,9 @@ fn concerned(sets: &Informer<ReplicaSet>, change: &Change<Pod>) -> Vec<ObjectKey
             let selector = set.spec.as_ref().map(|s| &s.selector).filter(|s| !labels::is_empty(s));
             selector.is_some_and(|s| labels::matches(s, pod.metadata.labels.as_ref()))
         };
-        keys.extend(sets.in_namespace(namespace).iter().filter(|s| fits(s)).map(|s| ObjectKey::of(&s.metadata)));
+        keys.extend(
+            sets.in_namespace(namespace).iter().filter(|s| fits(s)).map(|s| ObjectKey::of(&s.metadata)),
+        );
     }
     keys
 }

@@ -25,7 +25,12 @@ pub(super) enum Action {
 
 /// Compares the pods that count with the number wanted. `neighbours` says how many related pods are on each
 /// node, so that pods are taken from where there are many.
-pub(super) fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], neighbours: &HashMap<String, usize>, now: Timestamp) -> Action {
+pub(super) fn plan(
+    set: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    neighbours: &HashMap<String, usize>,
+    now: Timestamp,
+) -> Action {
     if set.metadata.deletion_timestamp.is_some() {
         return Action::Keep;
     }
@@ -35,7 +40,11 @@ pub(super) fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], neighbours: &HashMap<Str
         return Action::Create((wanted - active.len()).min(limits::BURST_PODS));
     }
     let surplus = (active.len() - wanted).min(limits::BURST_PODS);
-    if surplus == 0 { Action::Keep } else { Action::Delete(rank::first_to_go(active, neighbours, surplus, now)) }
+    if surplus == 0 {
+        Action::Keep
+    } else {
+        Action::Delete(rank::first_to_go(active, neighbours, surplus, now))
+    }
 }
 
 /// The number of pods asked for.
@@ -53,7 +62,9 @@ pub(super) fn status(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Rep
     let count = |test: &dyn Fn(&Pod) -> bool| number(active.iter().filter(|p| test(p)).count());
     ReplicaSetStatus {
         replicas: number(active.len()),
-        fully_labeled_replicas: Some(count(&|p| labels::matches_map(template_labels, p.metadata.labels.as_ref()))),
+        fully_labeled_replicas: Some(count(&|p| {
+            labels::matches_map(template_labels, p.metadata.labels.as_ref())
+        })),
         ready_replicas: Some(count(&pods::is_ready)),
         available_replicas: Some(count(&|p| pods::is_available(p, min_ready, now))),
         terminating_replicas: Some(number(pods.iter().filter(|p| pods::is_terminating(p)).count())),
@@ -100,7 +111,8 @@ mod tests {
             "status": {"phase": "Running"}
         });
         if let Some(since) = ready {
-            pod["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
+            pod["status"]["conditions"] =
+                json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
         }
         for (path, value) in extra.as_object().into_iter().flatten() {
             *pod.pointer_mut(path).unwrap() = value.clone();
@@ -115,7 +127,11 @@ mod tests {
     #[test]
     fn the_difference_is_created_or_deleted() {
         let old = Some("2026-01-01T00:00:00Z");
-        let pods = [pod("a", old, json!({})), pod("b", None, json!({})), pod("c", None, json!({"/status/phase": "Failed"}))];
+        let pods = [
+            pod("a", old, json!({})),
+            pod("b", None, json!({})),
+            pod("c", None, json!({"/status/phase": "Failed"})),
+        ];
         let plan = |n| plan(&set(n, 0), &pods, &HashMap::new(), now());
         assert_eq!(plan(2), Action::Keep);
         assert_eq!(plan(5), Action::Create(3));
@@ -132,7 +148,12 @@ mod tests {
             pod("d", None, json!({"/status/phase": "Succeeded"})),
         ];
         let status = status(&set(3, 30), &pods, now());
-        let counts = (status.replicas, status.fully_labeled_replicas, status.ready_replicas, status.available_replicas);
+        let counts = (
+            status.replicas,
+            status.fully_labeled_replicas,
+            status.ready_replicas,
+            status.available_replicas,
+        );
         assert_eq!(counts, (3, Some(3), Some(2), Some(1)));
         assert_eq!(status.observed_generation, Some(3));
         assert_eq!(recheck(&set(3, 30), &pods, now()), Some(Duration::from_secs(25)));

@@ -24,7 +24,13 @@ pub(super) fn first_to_go(
 fn compare(a: &Pod, b: &Pod, neighbours: &HashMap<String, usize>, now: Timestamp) -> Ordering {
     let crowd = |pod: &Pod| neighbours.get(pods::node_name(pod)).copied().unwrap_or(0);
     let standing = |pod: &Pod| {
-        (!pods::node_name(pod).is_empty(), phase_rank(pod), pods::is_ready(pod), deletion_cost(pod), Reverse(crowd(pod)))
+        (
+            !pods::node_name(pod).is_empty(),
+            phase_rank(pod),
+            pods::is_ready(pod),
+            deletion_cost(pod),
+            Reverse(crowd(pod)),
+        )
     };
     // Those ready for a shorter time, restarted more often, or younger go first.
     let record = |pod: &Pod| {
@@ -88,7 +94,10 @@ mod tests {
             ("4 crowded", running("crowded", Some(early), "0", early)),
             ("3 cheap", running("lonely", Some(early), "-5", early)),
             ("2 not ready", running("lonely", None, "0", early)),
-            ("1 pending", json!({"metadata": {}, "spec": {"nodeName": "n", "containers": []}, "status": {"phase": "Pending"}})),
+            (
+                "1 pending",
+                json!({"metadata": {}, "spec": {"nodeName": "n", "containers": []}, "status": {"phase": "Pending"}}),
+            ),
             ("0 unbound", json!({"metadata": {}, "status": {"phase": "Pending"}})),
         ];
         let names: String = order(&pods).iter().map(|n| n[..1].to_owned()).collect();
