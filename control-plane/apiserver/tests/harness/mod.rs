@@ -53,6 +53,14 @@ impl Cluster {
         tokio::spawn(server.run(shutdown.clone()));
         tokio::time::timeout(DEADLINE, handle.ready()).await.expect("ready in time").unwrap();
         registry::bootstrap::ensure(&registry).await.unwrap();
+        for name in ["default"] {
+            let ns = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let target =
+                api::objects::Target::new(api::GroupVersionResource::new("", "v1", "namespaces"), "", name);
+            let _ = registry
+                .create(&registry::Caller::default(), &target, ns, &registry::WriteOptions::default())
+                .await;
+        }
         Self { authority, address, handle, registry, _stop: shutdown.drop_guard() }
     }
 
