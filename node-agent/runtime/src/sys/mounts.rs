@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
@@ -133,11 +133,4 @@ fn unescape(field: &[u8]) -> PathBuf {
         }
     }
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
-/// Whether something is mounted exactly here.
-pub fn is_mounted(path: &Path) -> bool {
-    below(path).is_ok_and(|points| {
-        points.iter().any(|point| point.as_os_str().as_bytes() == path.as_os_str().as_bytes())
-    })
 }
