@@ -54,8 +54,8 @@ fn split(image: &str) -> (&str, Option<&str>, Option<&str>) {
 /// The reference with its default tag; an error in upstream's words if it is none.
 pub fn with_tag(image: &str) -> Result<String, String> {
     let (name, tag, digest) = split(image);
-    let valid_name =
-        !name.is_empty() && name.split('/').enumerate().all(|(i, part)| is_component(part, i == 0));
+    let valid_name = !name.is_empty()
+        && name.split('/').enumerate().all(|(i, part)| is_component(part, i == 0 && name.contains('/')));
     let word = |text: &str| {
         !text.is_empty()
             && text.len() <= 128
