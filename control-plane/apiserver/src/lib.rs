@@ -27,8 +27,8 @@
 //!
 //! # Not done here
 //!
-//! Aggregated API servers and protobuf bodies. Clients that offer protobuf are answered in JSON, which every
-//! Kubernetes client accepts.
+//! Aggregated API servers, and answers in protobuf: clients that prefer it are answered in JSON, which every
+//! Kubernetes client accepts too.
 
 #![allow(
     clippy::result_large_err,

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use registry::FieldValidation;
 use serde_json::Value;
 
+use super::protobuf;
 use crate::limits;
 
 /// Reads a whole body, at most [`limits::BODY_BYTES_MAX`].
@@ -44,6 +45,10 @@ pub fn decode(headers: &HeaderMap, body: &[u8], validation: FieldValidation) -> 
     match media(headers).as_str() {
         "" | "application/json" => json(body, validation),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(body),
+        protobuf::MEDIA => {
+            let value = protobuf::decode(body).map_err(|error| invalid(error.to_string()))?;
+            Ok(Decoded { value, warnings: Vec::new() })
+        }
         _ => Err(unsupported()),
     }
 }
@@ -52,7 +57,7 @@ pub fn decode(headers: &HeaderMap, body: &[u8], validation: FieldValidation) -> 
 pub fn unsupported() -> Status {
     Status::failure(
         Reason::UnsupportedMediaType,
-        "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
     )
 }
 

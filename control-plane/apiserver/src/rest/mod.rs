@@ -5,6 +5,7 @@ pub mod body;
 pub mod negotiate;
 mod object;
 pub mod options;
+pub mod protobuf;
 mod read;
 mod review;
 mod watch;
