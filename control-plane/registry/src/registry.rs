@@ -162,6 +162,12 @@ impl Registry {
         Some(cache.snapshot(self.core.storage.reached()))
     }
 
+    /// Takes for Services what they say they hold, and gives back what no Service holds: after somebody
+    /// edited addresses by hand.
+    pub async fn repair_claims(&self) -> Result<(), Status> {
+        self.core.repair_claims().await
+    }
+
     /// The options it was started with.
     pub fn options(&self) -> &Options {
         &self.core.options

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use api::Status;
 use serde_json::{Value, json};
-use store_client::{Compare, KeyRange, Op, Revision};
+use store_client::{Compare, KeyRange, Op, Revision, Txn};
 
 use super::Core;
 use crate::{
@@ -56,6 +56,57 @@ impl Core {
         ports.wait_filled(crate::limits::CACHE_FILL_MAX).await?;
         let reached = self.storage.reached();
         Ok(Held { addresses: addresses.snapshot(reached), ports: ports.snapshot(reached) })
+    }
+
+    /// Makes what is held agree with what Services say. What a Service holds is written with the Service, so
+    /// this finds work only after somebody wrote addresses by hand.
+    pub(crate) async fn repair_claims(&self) -> Result<(), Status> {
+        let services = api::GroupVersionResource::new("", "v1", "services");
+        let Some(row) = self.catalog.load().get(&services).cloned() else { return Ok(()) };
+        let Some(claims) = row.strategy.claims() else { return Ok(()) };
+        // Held first: whatever is held here is held by a service that the later look must show.
+        let held = self.held().await?;
+        let cache = self.cache(&row)?;
+        let services = self.storage.current(&cache).await?;
+        let mut wanted = BTreeSet::new();
+        for service in services.iter() {
+            let tree = codec::tree(&service.json)?;
+            for claim in claims.of(&tree) {
+                if !held.has(&claim) {
+                    self.take_missing(&claim, &tree).await?;
+                }
+                wanted.insert(claim);
+            }
+        }
+        for (prefix, holders) in self.holders(&held) {
+            for holder in holders.iter() {
+                let name = holder.name.as_str();
+                let claim = name.parse().map(Claim::Address).or_else(|_| name.parse().map(Claim::Port));
+                let ours = holder.labels.is_empty()
+                    || holder.labels.iter().any(|(_, value)| value == "ipallocator.k8s.io");
+                if ours && claim.is_ok_and(|claim| !wanted.contains(&claim)) {
+                    let key = format!("{prefix}{name}");
+                    let compare = vec![Compare::mod_revision(key.clone(), Revision(holder.revision))];
+                    let txn = Txn { compare, success: vec![Op::delete(key)], failure: Vec::new() };
+                    self.storage.request(self.storage.kv.txn(txn)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn holders<'h>(&self, held: &'h Held) -> [(String, &'h crate::Snapshot); 2] {
+        let addresses = crate::catalog::prefix("networking.k8s.io", "ipaddresses");
+        [(addresses, &held.addresses), (super::core::ports_place().prefix, &held.ports)]
+    }
+
+    async fn take_missing(&self, claim: &Claim, holder: &Value) -> Result<(), Status> {
+        let key = self.claim_key(claim);
+        let put = Op::put(key.clone(), codec::encode(&record(claim, holder))?);
+        let compare = vec![Compare::mod_revision(key, Revision(0))];
+        let txn = Txn { compare, success: vec![put], failure: Vec::new() };
+        self.storage.request(self.storage.kv.txn(txn)).await?;
+        Ok(())
     }
 
     fn exchange(
