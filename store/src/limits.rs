@@ -106,3 +106,6 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Learners that wait to be made voters by this process.
 pub const PROMOTIONS_WAITING_MAX: usize = 16;
+
+/// Time between two signs of life on an idle connection of a client.
+pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

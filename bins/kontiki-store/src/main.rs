@@ -1,3 +1,41 @@
-//! The single-role binary kontiki-store.
+//! The single-role binary kontiki-store: one member of a replicated store that speaks the etcd v3 API.
 
-fn main() {}
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// A replicated key-value store with watch streams and the etcd v3 API.
+#[derive(Parser)]
+#[command(version)]
+struct Command {
+    #[command(flatten)]
+    flags: store::cli::Flags,
+    /// What to log: error, warn, info, debug, or a filter as in `store=debug`.
+    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let command = Command::parse();
+    let filter = EnvFilter::try_new(&command.log_level).context("--log-level")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone())?);
+    Ok(store::cli::run(command.flags, shutdown).await?)
+}
+
+/// Cancels on SIGINT and SIGTERM.
+fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("interrupted"),
+            _ = terminate.recv() => tracing::info!("asked to terminate"),
+        }
+        shutdown.cancel();
+    })
+}

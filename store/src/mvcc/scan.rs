@@ -9,14 +9,17 @@ use super::{Error, overlay::Overlay};
 use crate::engine::{Cursor, Reader};
 use crate::limits::SCAN_STEPS_BEFORE_SEEK;
 
-/// Calls `visit` with each key of the range that existed at the revision, in key order: the group (see
-/// [`layout::group_key`]), the revision of its last change, and that version.
+/// Takes a key's group, the revision of its last change and that version; may end the scan.
+pub type Visitor<'v> = dyn FnMut(&[u8], i64, Version<'_>) -> ControlFlow<()> + 'v;
+
+/// Calls `visit` with each key of the range that existed at the revision, in key order.
+/// See [`layout::group_key`].
 pub fn visit(
     reader: &dyn Reader,
     overlay: &Overlay,
     keys: &KeyRange,
     at: i64,
-    visit: &mut dyn FnMut(&[u8], i64, Version<'_>) -> ControlFlow<()>,
+    visit: &mut Visitor<'_>,
 ) -> Result<(), Error> {
     let (lower, upper) = layout::range_bounds(keys);
     if lower >= upper {

@@ -1,14 +1,20 @@
 //! The member's own listeners, and how it calls others.
 
-use std::time::Duration;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use futures::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::service::Routes;
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 
 use super::{Error, Listeners, Options, Tls};
-use crate::limits::{HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT};
+use crate::limits::{HTTP2_KEEPALIVE_INTERVAL, HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT};
 
 /// Serves the routes on the sockets until `stop`.
 pub fn spawn(
@@ -22,14 +28,16 @@ pub fn spawn(
         [(listeners.peer, peer, &options.peer_tls), (listeners.client, client, &options.client_tls)]
     {
         for socket in sockets {
-            let incoming = incoming(socket)?;
+            let connections = incoming(socket)?;
             let mut server = server(tls.as_ref())?;
             let (routes, stop) = (routes.clone(), stop.clone());
             tasks.spawn(async move {
-                let serving = server.add_routes(routes);
-                // Watch streams never end by themselves, so waiting for connections to finish would wait for ever.
+                let ends = stop.clone();
+                let connections =
+                    connections.map(move |connection| connection.map(|stream| Cut::new(stream, &ends)));
+                // Watches never end by themselves, so to wait for connections to finish would be to wait for ever.
                 tokio::select! {
-                    served = serving.serve_with_incoming(incoming) => served.map_err(Error::Serve),
+                    served = server.add_routes(routes).serve_with_incoming(connections) => served.map_err(Error::Serve),
                     () = stop.cancelled() => Ok(()),
                 }
             });
@@ -38,7 +46,7 @@ pub fn spawn(
     Ok(())
 }
 
-fn incoming(socket: std::net::TcpListener) -> Result<tonic::transport::server::TcpIncoming, Error> {
+fn incoming(socket: std::net::TcpListener) -> Result<TcpIncoming, Error> {
     let address = socket.local_addr();
     let failed = |source| match address {
         Ok(address) => Error::Listen { address, source },
@@ -46,7 +54,7 @@ fn incoming(socket: std::net::TcpListener) -> Result<tonic::transport::server::T
     };
     socket.set_nonblocking(true).map_err(failed)?;
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-    Ok(tonic::transport::server::TcpIncoming::from(socket).with_nodelay(Some(true)))
+    Ok(TcpIncoming::from(socket).with_nodelay(Some(true)))
 }
 
 fn server(tls: Option<&Tls>) -> Result<Server, Error> {
@@ -54,7 +62,7 @@ fn server(tls: Option<&Tls>) -> Result<Server, Error> {
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .initial_stream_window_size(HTTP2_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)));
+        .http2_keepalive_interval(Some(HTTP2_KEEPALIVE_INTERVAL));
     let Some(tls) = tls else { return Ok(server) };
     let mut config = ServerTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
     if let Some(ca) = &tls.ca_pem {
@@ -75,4 +83,76 @@ pub async fn peer_channel(options: &Options, url: &str) -> Result<Channel, tonic
         endpoint = endpoint.tls_config(config)?;
     }
     endpoint.connect().await
+}
+
+/// A connection that breaks when the member stops. The transport keeps connections alive on tasks of its own, which
+/// would otherwise outlive a member that is embedded in a longer-lived process.
+struct Cut {
+    stream: TcpStream,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Cut {
+    fn new(stream: TcpStream, stop: &CancellationToken) -> Self {
+        Self { stream, stopped: Box::pin(stop.clone().cancelled_owned()) }
+    }
+
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.stopped.as_mut().poll(context) {
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the member has stopped"))
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Cut {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Only reading looks: a connection always reads.
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Cut {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connected for Cut {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
 }

@@ -1,15 +1,22 @@
 //! Errors of the store as gRPC statuses: the only place that chooses a code.
 
-use store_client::{Error, validate};
+use store_client::remote::{NEWEST_REVISION, OLDEST_REVISION};
+use store_client::{Error, Revision, validate};
 use tonic::{Code, Status};
 
 /// What etcd says for an error.
 pub fn status(error: Error) -> Status {
     match error {
-        Error::Compacted { .. } => compacted(),
-        Error::FutureRevision { .. } => {
-            Status::out_of_range("etcdserver: mvcc: required revision is a future revision")
-        }
+        Error::Compacted { oldest } => with_revision(
+            Status::out_of_range("etcdserver: mvcc: required revision has been compacted"),
+            OLDEST_REVISION,
+            oldest,
+        ),
+        Error::FutureRevision { newest } => with_revision(
+            Status::out_of_range("etcdserver: mvcc: required revision is a future revision"),
+            NEWEST_REVISION,
+            newest,
+        ),
         Error::LeaseNotFound => Status::not_found("etcdserver: requested lease not found"),
         Error::LeaseExists => Status::failed_precondition("etcdserver: lease already exists"),
         Error::Invalid(text) => {
@@ -30,9 +37,10 @@ pub fn status(error: Error) -> Status {
     }
 }
 
-/// History is gone.
-pub fn compacted() -> Status {
-    Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
+/// Tells our own clients what etcd's protocol has no field for.
+fn with_revision(mut status: Status, name: &'static str, revision: Revision) -> Status {
+    status.metadata_mut().insert(name, revision.0.into());
+    status
 }
 
 /// Nobody leads.
@@ -66,7 +74,6 @@ pub fn membership(error: raft::Error) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store_client::Revision;
 
     #[test]
     fn codes_and_texts_are_etcds() {
