@@ -14,6 +14,7 @@
 //! | [`mod@nodelifecycle`] | conditions, taints and pods of nodes that fall silent |
 //! | [`mod@nodeipam`] | the part of the pod network each node has |
 //! | [`mod@garbagecollector`] | objects whose owners are gone |
+//! | [`mod@job`] | Pods of Jobs, and finished Jobs whose time is over |
 //! | [`mod@podgc`] | pods nobody else removes |
 //!
 //! Invariants: children are matched by their owner's UID; a pass after a crash is an ordinary pass; no write
@@ -25,6 +26,7 @@ mod endpoints;
 mod environment;
 mod expect;
 mod garbagecollector;
+mod job;
 mod kinds;
 pub mod limits;
 mod namespace;

@@ -9,6 +9,7 @@ use client::{
 };
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
+    batch::v1::Job,
     core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
 };
@@ -460,6 +461,44 @@ async fn a_silent_node_is_tainted_and_its_pods_leave() {
     let well = cluster.client.get::<Node>("", "well").await.unwrap().spec.unwrap();
     assert!(well.taints.unwrap_or_default().is_empty() && well.pod_cidr.is_some());
     heart.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_counts_its_pods_and_completes() {
+    let cluster = Cluster::start().await.with_kubelet();
+    cluster.create::<Job>(json!({
+        "metadata": {"name": "work", "namespace": "ns"},
+        "spec": {"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 60, "template": {"spec": {"containers": [], "restartPolicy": "Never"}}}
+    }))
+    .await;
+    let client = cluster.client.clone();
+    let mut revisions = cluster.objects.revisions();
+    let finisher = tokio::spawn(async move {
+        loop {
+            for pod in client.list::<Pod>("ns", "").await.unwrap() {
+                if pods::phase(&pod) == "Running" {
+                    let mut done = pod.clone();
+                    done.status.as_mut().unwrap().phase = Some("Succeeded".to_owned());
+                    let _ = client.update_status(&done).await;
+                }
+            }
+            revisions.changed().await.unwrap();
+        }
+    });
+    cluster
+        .wait("the job to complete", async |c| {
+            let status = c.client.find::<Job>("ns", "work").await.unwrap()?.status?;
+            let complete = status.conditions?.iter().any(|x| x.type_ == "Complete" && x.status == "True");
+            (complete && status.succeeded == Some(4) && c.pods().await.len() == 4).then_some(())
+        })
+        .await;
+    finisher.abort();
+    cluster
+        .wait("the job and its pods to expire", async |c| {
+            (c.client.find::<Job>("ns", "work").await.unwrap().is_none() && c.pods().await.is_empty())
+                .then_some(())
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,7 +59,12 @@ impl Endpoints {
     }
 
     pub(super) fn of_channel(channel: Channel) -> Self {
-        Self { state: RwLock::new(State { channels: Arc::new([channel]), current: 0 }) }
+        Self::of_channels(vec![channel])
+    }
+
+    /// Over these channels, of which there must be at least one.
+    pub(super) fn of_channels(channels: Vec<Channel>) -> Self {
+        Self { state: RwLock::new(State { channels: channels.into(), current: 0 }) }
     }
 
     pub(super) fn replace(&self, addresses: &[String], tls: &ClientTls) -> Result<(), ConnectError> {

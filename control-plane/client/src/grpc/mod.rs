@@ -8,6 +8,8 @@ mod convert;
 mod endpoints;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc};
 

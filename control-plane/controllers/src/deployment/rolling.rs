@@ -105,3 +105,69 @@ pub(super) fn shrink_old(bounds: Bounds, new: &ReplicaSet, old: &[ReplicaSet]) -
     }
     order.into_iter().map(|i| (i, sizes[i])).filter(|(i, target)| *target != size(&old[*i])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(replicas: i32, surge: Value, unavailable: Value) -> Deployment {
+        serde_json::from_value(json!({"spec": {
+            "replicas": replicas, "selector": {}, "template": {},
+            "strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+        }}))
+        .unwrap()
+    }
+
+    fn set(name: &str, size: i32, available: i32) -> ReplicaSet {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"replicas": size, "selector": {}},
+            "status": {"replicas": size, "availableReplicas": available}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn surge_is_rounded_up_and_unavailability_down() {
+        let cases = [
+            (10, json!("25%"), json!("25%"), (3, 2)),
+            (3, json!("25%"), json!("25%"), (1, 0)),
+            (1, json!(0), json!("25%"), (0, 1)),
+            (4, json!(2), json!(0), (2, 0)),
+            (2, json!(0), json!(5), (0, 2)),
+            (0, json!("25%"), json!("25%"), (0, 0)),
+        ];
+        for (replicas, surge, unavailable, expect) in cases {
+            let bounds = bounds(&deployment(replicas, surge.clone(), unavailable.clone()));
+            assert_eq!((bounds.surge, bounds.unavailable), expect, "{replicas} {surge} {unavailable}");
+        }
+    }
+
+    #[test]
+    fn the_new_set_grows_into_the_room_there_is() {
+        let bounds = Bounds { desired: 10, surge: 3, unavailable: 2 };
+        let cases = [(0, 10, 3), (3, 13, 3), (3, 11, 5), (8, 9, 10), (12, 12, 10)];
+        for (new, total, expect) in cases {
+            assert_eq!(size_of_new(bounds, false, new, total), expect, "{new} of {total}");
+        }
+        assert_eq!(size_of_new(bounds, true, 0, 10), 10);
+    }
+
+    #[test]
+    fn old_sets_shrink_broken_pods_first_and_never_below_the_minimum() {
+        let bounds = Bounds { desired: 10, surge: 3, unavailable: 2 };
+        let cases: [(ReplicaSet, Vec<ReplicaSet>, Vec<(usize, i32)>); 5] = [
+            (set("new", 3, 0), vec![set("old", 10, 10)], vec![(0, 8)]),
+            (set("new", 5, 0), vec![set("old", 8, 8)], vec![]),
+            (set("new", 5, 5), vec![set("old", 8, 8)], vec![(0, 3)]),
+            (set("new", 3, 0), vec![set("a", 4, 0), set("b", 6, 6)], vec![(0, 2)]),
+            (set("new", 10, 10), vec![set("a", 0, 0), set("b", 1, 1)], vec![(1, 0)]),
+        ];
+        for (new, old, expect) in cases {
+            let sizes: Vec<i32> = old.iter().map(size).collect();
+            assert_eq!(shrink_old(bounds, &new, &old), expect, "{} and {sizes:?}", size(&new));
+        }
+    }
+}

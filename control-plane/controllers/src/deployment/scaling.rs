@@ -88,3 +88,54 @@ fn share_of(set: &ReplicaSet, bounds: Bounds, status_replicas: i32) -> i32 {
     let target = f64::from(size(set)) * f64::from(bounds.desired + bounds.surge) / f64::from(before);
     target.round() as i32 - size(set)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Name, size, available, desired and maximal size of the Deployment when it was sized.
+    fn sets(rows: &[(&str, i32, i32, i32, i32)]) -> Vec<ReplicaSet> {
+        let set = |(name, size, available, desired, max): &(&str, i32, i32, i32, i32)| {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "annotations": {DESIRED_REPLICAS: desired.to_string(), MAX_REPLICAS: max.to_string()}},
+                "spec": {"replicas": size, "selector": {}},
+                "status": {"replicas": size, "availableReplicas": available}
+            }))
+            .unwrap()
+        };
+        rows.iter().map(set).collect()
+    }
+
+    #[test]
+    fn a_new_size_is_shared_in_proportion() {
+        let bounds = |desired, surge| Bounds { desired, surge, unavailable: 0 };
+        let two = sets(&[("a", 5, 5, 10, 10), ("b", 5, 5, 10, 10)]);
+        let cases = [
+            ("only one", sets(&[("a", 3, 3, 3, 3)]), None, bounds(5, 0), vec![(0, 5)]),
+            (
+                "none active",
+                sets(&[("a", 0, 0, 3, 3), ("b", 0, 0, 3, 3)]),
+                Some(1),
+                bounds(5, 0),
+                vec![(1, 5)],
+            ),
+            ("up", two.clone(), Some(1), bounds(20, 0), vec![(1, 10), (0, 10)]),
+            ("down", two.clone(), Some(1), bounds(4, 0), vec![(0, 2), (1, 2)]),
+            ("to nothing", two.clone(), Some(1), bounds(0, 0), vec![(0, 0), (1, 0)]),
+            (
+                "odd",
+                sets(&[("a", 8, 8, 10, 13), ("b", 5, 0, 10, 13)]),
+                Some(1),
+                bounds(13, 3),
+                vec![(0, 10), (1, 6)],
+            ),
+            ("saturated", sets(&[("a", 2, 2, 5, 5), ("b", 5, 5, 5, 5)]), Some(1), bounds(5, 0), vec![(0, 0)]),
+        ];
+        for (name, sets, new, bounds, expect) in cases {
+            assert_eq!(share(&sets, new, bounds, false, 10), expect, "{name}");
+        }
+        assert!(is_scaling(&two, bounds(11, 0)) && !is_scaling(&two, bounds(10, 5)));
+    }
+}
