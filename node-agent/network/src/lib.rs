@@ -3,6 +3,7 @@
 //! [`pod`] gives every pod of a node an address and connects nodes. Behind the feature `proxy`, services are translated
 //! to pods.
 
+pub mod address;
 pub mod pod;
 #[cfg(feature = "proxy")]
 pub mod proxy;
