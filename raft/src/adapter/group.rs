@@ -130,7 +130,8 @@ fn configuration(options: &Options) -> Result<Config, Error> {
             .saturating_add(options.log_keep_entries),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
         max_in_snapshot_log_to_keep: options.log_keep_entries,
-        purge_batch_size: limits::PURGE_ENTRIES_MIN.min(options.snapshot_entries),
+        // Never so many that the log grows far beyond what it should keep.
+        purge_batch_size: limits::PURGE_ENTRIES_MIN.min(options.log_keep_entries.max(1)),
         api_channel_size: Some(limits::API_QUEUE_MAX),
         api_batch_capacity: limits::API_BATCH_MAX,
         // Never wait for company: what arrives during a sync shares the next one anyway.

@@ -1,1 +1,75 @@
+//! openraft's own storage suite, over our log and state machine.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::Types;
+use super::log::LogStore;
+use super::machine::Machine;
+use crate::fuse::Fuse;
+use crate::log::Log;
+use crate::record::Owner;
+use crate::snapshot::Images;
+use crate::state_machine::{Batch, StateMachine, StateMachineError};
+
+/// A state that is nothing but its position.
+#[derive(Default)]
+struct Positioned {
+    position: Mutex<Option<Bytes>>,
+}
+
+fn storage(source: std::io::Error) -> StateMachineError {
+    StateMachineError::Storage { action: "image", source: source.into() }
+}
+
+impl StateMachine for Positioned {
+    fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
+        *self.position.lock() = Some(batch.position);
+        Ok(batch.commands.into_iter().map(|committed| committed.command).collect())
+    }
+
+    fn position(&self) -> Result<Option<Bytes>, StateMachineError> {
+        Ok(self.position.lock().clone())
+    }
+
+    fn flush(&self) -> Result<(), StateMachineError> {
+        Ok(())
+    }
+
+    fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {
+        let position = self.position.lock().clone();
+        std::fs::create_dir(into).map_err(storage)?;
+        std::fs::write(into.join("position"), position.as_deref().unwrap_or_default()).map_err(storage)?;
+        Ok(position)
+    }
+
+    fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
+        *self.position.lock() = Some(std::fs::read(from.join("position")).map_err(storage)?.into());
+        Ok(())
+    }
+}
+
+struct Builder;
+
+impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
+        let directory = tempfile::tempdir().unwrap();
+        let fuse = Fuse::new();
+        let owner = Owner { cluster: 1, member: 1 };
+        let log = Log::open(&directory.path().join("log"), owner, 1 << 20, fuse.clone()).unwrap();
+        let images = Images::open(directory.path().join("images")).unwrap();
+        let machine = Machine::open(Arc::new(Positioned::default()), images, fuse.clone()).unwrap();
+        Ok((directory, LogStore::new(log, fuse), machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_storage_suite_of_openraft_passes() {
+    Suite::test_all(Builder).await.unwrap();
+}

@@ -13,6 +13,8 @@ pub(super) struct Memory {
     bytes_max: usize,
     /// Entries below this index are on disk, so they may leave the memory.
     written: u64,
+    /// Index of the very first entry: zero, but for tests that begin elsewhere.
+    origin: u64,
     /// How often the log was cut at its end: readers that straddle a cut start over.
     pub(super) cuts: u64,
     pub(super) last: Option<LogId>,
@@ -28,7 +30,7 @@ impl Memory {
 
     /// The first index the log may hold.
     pub(super) fn first_index(&self) -> u64 {
-        self.purged.map_or(0, |id| id.index + 1)
+        self.purged.map_or(self.origin, |id| id.index + 1)
     }
 
     /// The index after the last entry.
@@ -52,6 +54,9 @@ impl Memory {
     /// Adds the next entry.
     pub(super) fn push(&mut self, entry: Entry) {
         debug_assert!(self.continues_with(entry.id.index), "the log has no holes (S6)");
+        if self.last.or(self.purged).is_none() {
+            self.origin = entry.id.index;
+        }
         self.last = Some(entry.id);
         self.bytes += entry.bytes();
         self.entries.push_back(entry);

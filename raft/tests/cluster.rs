@@ -1,0 +1,202 @@
+//! Promises of a group of members, each with its own directory and a real server on loopback.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kontiki_raft::{Error, LogIndex, MemberId};
+use support::{Cluster, Running, command};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_member_replicates_to_itself_and_remembers() {
+    let mut cluster = Cluster::new(1).await;
+    for number in 0..20 {
+        let proposed = cluster.handle(1).propose(command(number)).await.unwrap();
+        assert_eq!(proposed.response, Bytes::from(format!("{}", number + 1)));
+    }
+    assert!(matches!(
+        cluster.handle(1).initialize(cluster.members(1)).await,
+        Err(Error::AlreadyInitialized)
+    ));
+    cluster.stop(1).await;
+    cluster.start(1).await;
+    cluster.leader().await;
+    cluster.handle(1).read_index().await.unwrap();
+    assert_eq!(cluster.commands(1).len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_member_takes_proposals_and_any_member_reads_them() {
+    let cluster = Cluster::new(3).await;
+    for number in 0..30 {
+        let proposer = number % 3 + 1;
+        let proposed = cluster.handle(proposer).propose(command(number)).await.unwrap();
+        assert_eq!(proposed.response, Bytes::from(format!("{}", number + 1)));
+        let reader = (number + 1) % 3 + 1;
+        let index = cluster.handle(reader).read_index().await.unwrap();
+        assert!(index >= proposed.index);
+        assert!(cluster.commands(reader).contains(&command(number)), "a read misses an acknowledged write (S4)");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_syncs() {
+    let cluster = Cluster::new(3).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..100_u64 {
+        let handle = cluster.handle(client % 3 + 1);
+        clients.spawn(async move {
+            for number in 0..10 {
+                handle.propose(command(client * 10 + number)).await.unwrap();
+            }
+        });
+    }
+    while let Some(joined) = clients.join_next().await {
+        joined.unwrap();
+    }
+    for id in 1..=3 {
+        cluster.handle(id).read_index().await.unwrap();
+    }
+    let expected = cluster.commands(1);
+    assert_eq!(expected.len(), 1000);
+    assert_eq!(cluster.commands(2), expected, "members disagree (S5)");
+    assert_eq!(cluster.commands(3), expected, "members disagree (S5)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::new(3).await;
+    for number in 0..50 {
+        cluster.handle(1).propose(command(number)).await.unwrap();
+    }
+    let lost = cluster.leader().await;
+    cluster.kill(lost);
+    let survivor = if lost == 1 { 2 } else { 1 };
+    let again = cluster.handle(survivor).propose(command(50)).await.unwrap();
+    assert_eq!(again.response, Bytes::from("51"));
+    cluster.handle(survivor).read_index().await.unwrap();
+    assert_eq!(cluster.commands(survivor), (0..=50).map(command).collect::<Vec<_>>());
+    assert_ne!(cluster.leader().await, lost);
+
+    cluster.start(lost).await;
+    cluster.handle(lost).read_index().await.unwrap();
+    assert_eq!(cluster.commands(lost), cluster.commands(survivor));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_acknowledged_survives_the_loss_of_all_members_at_once() {
+    let mut cluster = Cluster::new(3).await;
+    for number in 0..50 {
+        cluster.handle(number % 3 + 1).propose(command(number)).await.unwrap();
+    }
+    for id in 1..=3 {
+        cluster.kill(id);
+    }
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    for id in 1..=3 {
+        cluster.handle(id).read_index().await.unwrap();
+        assert_eq!(cluster.commands(id), (0..50).map(command).collect::<Vec<_>>(), "member {id} (S2)");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_fell_far_behind_gets_an_image() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let behind = leader % 3 + 1;
+    cluster.handle(leader).propose(command(0)).await.unwrap();
+    cluster.kill(behind);
+    for number in 1..200 {
+        cluster.handle(leader).propose(command(number)).await.unwrap();
+    }
+    cluster.handle(leader).snapshot().await.unwrap();
+    support::wait_for("the log to be purged", || cluster.handle(leader).status().purged_index > LogIndex(150)).await;
+    cluster.start(behind).await;
+    cluster.handle(behind).read_index().await.unwrap();
+    assert_eq!(cluster.commands(behind), (0..200).map(command).collect::<Vec<_>>());
+    assert_eq!(cluster.machine(behind).restored(), 1);
+
+    // What it was given is durable.
+    cluster.handle(leader).propose(command(200)).await.unwrap();
+    cluster.handle(behind).read_index().await.unwrap();
+    cluster.kill(behind);
+    cluster.start(behind).await;
+    cluster.handle(behind).read_index().await.unwrap();
+    assert_eq!(cluster.commands(behind).len(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go() {
+    let mut cluster = Cluster::new(1).await;
+    for number in 0..10 {
+        cluster.handle(1).propose(command(number)).await.unwrap();
+    }
+    for id in 2..=3 {
+        let member = cluster.prepare(id).await;
+        cluster.handle(1).add_learner(MemberId(id), member).await.unwrap();
+        cluster.handle(1).promote(MemberId(id)).await.unwrap();
+        cluster.handle(1).promote(MemberId(id)).await.unwrap();
+    }
+    cluster.handle(3).read_index().await.unwrap();
+    assert_eq!(cluster.commands(3).len(), 10);
+    let status = cluster.handle(1).status();
+    assert!(status.members.values().all(|(_, voter)| *voter), "{status:?}");
+
+    cluster.handle(1).transfer_leadership(MemberId(2)).await.unwrap();
+    assert_eq!(cluster.leader().await, 2);
+    cluster.handle(2).remove(MemberId(1)).await.unwrap();
+    cluster.kill(1);
+    cluster.handle(3).propose(command(10)).await.unwrap();
+    assert_eq!(cluster.handle(2).status().members.len(), 2);
+    let unknown = cluster.handle(2).promote(MemberId(9)).await;
+    assert!(matches!(unknown, Err(Error::Membership(_))), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_is_acknowledged_and_nothing_is_read() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    cluster.handle(leader).propose(command(0)).await.unwrap();
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.kill(id);
+    }
+    let handle = cluster.handle(leader);
+    let (proposed, read) = tokio::join!(handle.propose(command(1)), handle.read_index());
+    assert!(matches!(proposed, Err(Error::Unknown { .. } | Error::NoLeader)), "{proposed:?}");
+    assert!(read.is_err(), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_cluster_is_refused() {
+    let cluster = Cluster::new(1).await;
+    let foreign = Running::foreign(99).await;
+    let mut member = cluster.members(1)[&MemberId(1)].clone();
+    member.peer_url = foreign.url();
+    cluster.handle(1).add_learner(MemberId(7), member).await.unwrap();
+    // It never receives the log, so it is never promoted; asking does not harm the group.
+    let promoted = tokio::time::timeout(Duration::from_millis(500), cluster.handle(1).promote(MemberId(7))).await;
+    assert!(!matches!(promoted, Ok(Ok(()))));
+    cluster.handle(1).propose(command(0)).await.unwrap();
+    assert!(!foreign.handle().is_initialized());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_too_large_is_refused() {
+    let cluster = Cluster::new(1).await;
+    let large = Bytes::from(vec![0; (8 << 20) + 1]);
+    assert!(matches!(cluster.handle(1).propose(large).await, Err(Error::TooLarge { .. })));
+    cluster.handle(1).propose(Bytes::from(vec![0; 4 << 20])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_state_machine_stops_the_member() {
+    let mut cluster = Cluster::new(1).await;
+    cluster.machine(1).fail_next();
+    assert!(cluster.handle(1).propose(command(0)).await.is_err());
+    let ended = cluster.wait_end(1).await;
+    assert!(matches!(ended, Err(Error::Storage { .. })), "{ended:?}");
+    assert!(matches!(cluster.handle(1).propose(command(1)).await, Err(Error::Stopped)));
+}

@@ -1,0 +1,335 @@
+//! Members in one process: own directories, real servers on loopback, a state machine that remembers its commands.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kontiki_raft::{Batch, Error, Handle, Member, MemberId, Node, Options, StateMachine, StateMachineError};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+const CLUSTER: u64 = 0xC1;
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn command(number: u64) -> Bytes {
+    Bytes::from(format!("command {number}"))
+}
+
+/// Waits for a condition, with a deadline.
+pub async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+/// Remembers every command; durable only when flushed, like the real one.
+#[derive(Default)]
+pub struct Journal {
+    live: Mutex<State>,
+    durable: Mutex<State>,
+    restored: AtomicUsize,
+    failing: AtomicBool,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    commands: Vec<Bytes>,
+    position: Option<Bytes>,
+}
+
+impl Journal {
+    pub fn commands(&self) -> Vec<Bytes> {
+        self.live.lock().commands.clone()
+    }
+
+    pub fn restored(&self) -> usize {
+        self.restored.load(Ordering::Relaxed)
+    }
+
+    pub fn fail_next(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+    }
+
+    /// What a crash leaves: only what was flushed. A new machine, so that nothing of the old life reaches it.
+    fn crashed(&self) -> Self {
+        let durable = self.durable.lock().clone();
+        Self { live: Mutex::new(durable.clone()), durable: Mutex::new(durable), ..Self::default() }
+    }
+}
+
+fn storage(source: std::io::Error) -> StateMachineError {
+    StateMachineError::Storage { action: "image", source: source.into() }
+}
+
+impl StateMachine for Journal {
+    fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(storage(std::io::Error::other("the disk is on fire")));
+        }
+        let mut live = self.live.lock();
+        let mut responses = Vec::new();
+        for committed in batch.commands {
+            live.commands.push(committed.command);
+            responses.push(Bytes::from(live.commands.len().to_string()));
+        }
+        live.position = Some(batch.position);
+        Ok(responses)
+    }
+
+    fn position(&self) -> Result<Option<Bytes>, StateMachineError> {
+        Ok(self.live.lock().position.clone())
+    }
+
+    fn flush(&self) -> Result<(), StateMachineError> {
+        let live = self.live.lock().clone();
+        *self.durable.lock() = live;
+        Ok(())
+    }
+
+    fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {
+        let live = self.live.lock().clone();
+        std::fs::create_dir(into).map_err(storage)?;
+        std::fs::write(into.join("position"), live.position.as_deref().unwrap_or_default()).map_err(storage)?;
+        for (number, command) in live.commands.iter().enumerate() {
+            std::fs::write(into.join(format!("{number:06}")), command).map_err(storage)?;
+        }
+        Ok(live.position)
+    }
+
+    fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
+        let mut state = State::default();
+        state.position = Some(std::fs::read(from.join("position")).map_err(storage)?.into());
+        let count = std::fs::read_dir(from).map_err(storage)?.count() - 1;
+        for number in 0..count {
+            let command = std::fs::read(from.join(format!("{number:06}"))).map_err(storage)?;
+            state.commands.push(command.into());
+        }
+        *self.live.lock() = state.clone();
+        *self.durable.lock() = state;
+        self.restored.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Starts a member whose former life in this process may still hold the lock of its directory.
+async fn start_patiently(options: &Options, machine: Arc<Journal>) -> Node {
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Node::start(options.clone(), Arc::clone(&machine) as Arc<dyn StateMachine>, None).await {
+            Ok(node) => return node,
+            Err(error) if tokio::time::Instant::now() > patience => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// A member that runs.
+pub struct Running {
+    address: SocketAddr,
+    handle: Handle,
+    node: Option<JoinHandle<Result<(), Error>>>,
+    closed: CancellationToken,
+    shutdown: CancellationToken,
+    /// Removed with the member.
+    directory: Option<TempDir>,
+}
+
+impl Running {
+    async fn start(options: Options, machine: Arc<Journal>, listener: TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        let node = start_patiently(&options, machine).await;
+        let (handle, service) = (node.handle(), node.service());
+        let shutdown = CancellationToken::new();
+        let closed = CancellationToken::new();
+        let server = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .add_service(service)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed.clone().cancelled_owned());
+        tokio::spawn(async move { server.await.unwrap() });
+        let node = Some(tokio::spawn(node.run(shutdown.clone())));
+        Self { address, handle, node, closed, shutdown, directory: None }
+    }
+
+    /// A member of a cluster of its own, without members.
+    pub async fn foreign(cluster_id: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            id: MemberId(7),
+            cluster_id,
+            data_dir: directory.path().to_owned(),
+            ..Options::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut running = Self::start(options, Arc::default(), listener).await;
+        running.directory = Some(directory);
+        running
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Gone without a farewell.
+    fn kill(&mut self) {
+        self.closed.cancel();
+        if let Some(node) = self.node.take() {
+            node.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Members of one group, numbered from one.
+pub struct Cluster {
+    directory: TempDir,
+    addresses: BTreeMap<u64, SocketAddr>,
+    machines: BTreeMap<u64, Arc<Journal>>,
+    running: BTreeMap<u64, Running>,
+    handles: BTreeMap<u64, Handle>,
+}
+
+impl Cluster {
+    /// A group of so many voters that has a leader.
+    pub async fn new(size: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cluster = Self {
+            directory,
+            addresses: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            running: BTreeMap::new(),
+            handles: BTreeMap::new(),
+        };
+        for id in 1..=size {
+            cluster.prepare(id).await;
+        }
+        let members = cluster.members(size);
+        cluster.handle(1).initialize(members).await.unwrap();
+        cluster.leader().await;
+        cluster
+    }
+
+    fn options(&self, id: u64) -> Options {
+        Options {
+            id: MemberId(id),
+            cluster_id: CLUSTER,
+            data_dir: self.directory.path().join(id.to_string()),
+            log_keep_entries: 10,
+            snapshot_entries: 100_000,
+            propose_timeout_ms: 8_000,
+            leader_wait_ms: 6_000,
+            ..Options::default()
+        }
+    }
+
+    /// Starts a member that is in no group yet.
+    pub async fn prepare(&mut self, id: u64) -> Member {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.addresses.insert(id, listener.local_addr().unwrap());
+        self.machines.insert(id, Arc::default());
+        self.launch(id, listener).await;
+        self.member(id)
+    }
+
+    async fn launch(&mut self, id: u64, listener: TcpListener) {
+        let running = Running::start(self.options(id), self.machine(id), listener).await;
+        self.handles.insert(id, running.handle());
+        self.running.insert(id, running);
+    }
+
+    fn member(&self, id: u64) -> Member {
+        Member {
+            name: format!("member-{id}"),
+            peer_url: format!("http://{}", self.addresses[&id]),
+            client_urls: Vec::new(),
+        }
+    }
+
+    pub fn members(&self, size: u64) -> BTreeMap<MemberId, Member> {
+        (1..=size).map(|id| (MemberId(id), self.member(id))).collect()
+    }
+
+    pub fn handle(&self, id: u64) -> Handle {
+        self.handles[&id].clone()
+    }
+
+    pub fn machine(&self, id: u64) -> Arc<Journal> {
+        Arc::clone(&self.machines[&id])
+    }
+
+    pub fn commands(&self, id: u64) -> Vec<Bytes> {
+        self.machines[&id].commands()
+    }
+
+    /// Waits until all running members agree on a leader.
+    pub async fn leader(&self) -> u64 {
+        let agreed = || {
+            let mut leaders = self.running.values().map(|running| running.handle.leadership().borrow().leader);
+            let first = leaders.next().flatten()?;
+            leaders.all(|leader| leader == Some(first)).then_some(first.0)
+        };
+        wait_for("a leader", || agreed().is_some_and(|leader| self.running.contains_key(&leader))).await;
+        agreed().unwrap_or_else(|| self.running.values().find_map(|member| member.handle.leadership().borrow().leader).unwrap().0)
+    }
+
+    /// As `kill -9` would: nothing is flushed, and the state machine forgets what it had not flushed.
+    pub fn kill(&mut self, id: u64) {
+        self.running.remove(&id).unwrap().kill();
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: u64) {
+        let crashed = Arc::new(self.machines[&id].crashed());
+        self.machines.insert(id, crashed);
+    }
+
+    /// Ends a member properly.
+    pub async fn stop(&mut self, id: u64) {
+        let mut running = self.running.remove(&id).unwrap();
+        running.shutdown.cancel();
+        running.node.take().unwrap().await.unwrap().unwrap();
+        running.kill();
+        self.forget(id);
+    }
+
+    /// What `run` of a member returned.
+    pub async fn wait_end(&mut self, id: u64) -> Result<(), Error> {
+        let node = self.running.get_mut(&id).unwrap().node.take().unwrap();
+        tokio::time::timeout(PATIENCE, node).await.unwrap().unwrap()
+    }
+
+    /// Starts a member that was there before, on its old address.
+    pub async fn start(&mut self, id: u64) {
+        let address = self.addresses[&id];
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) if tokio::time::Instant::now() > patience => panic!("{address}: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        self.launch(id, listener).await;
+    }
+}
