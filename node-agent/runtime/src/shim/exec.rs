@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::limits::{OUTPUT_DRAIN_TIMEOUT, STREAM_FRAME_BYTES_MAX};
 use crate::sys::files;
 
+/// Exit code of a process whose end nobody saw.
+const LOST: i32 = 255;
+
 /// Runs a container's program as the library does, with signals as a fresh process has them.
 #[derive(Clone)]
 pub struct Program;
@@ -96,10 +99,14 @@ impl Running {
             std::future::pending::<()>().await;
         };
         let code = async {
-            let code = exit.await.unwrap_or(255);
+            let mut exit = exit;
+            let code = tokio::select! {
+                code = &mut exit => code,
+                _ = &mut outputs => return exit.await.unwrap_or(LOST),
+            };
             // What it started in the background may hold the pipes.
             let _ = tokio::time::timeout(OUTPUT_DRAIN_TIMEOUT, &mut outputs).await;
-            code
+            code.unwrap_or(LOST)
         };
         tokio::select! {
             code = code => {
