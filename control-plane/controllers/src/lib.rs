@@ -14,6 +14,7 @@
 //! | [`mod@nodelifecycle`] | conditions, taints and pods of nodes that fall silent |
 //! | [`mod@nodeipam`] | the part of the pod network each node has |
 //! | [`mod@garbagecollector`] | objects whose owners are gone |
+//! | [`mod@daemonset`] | Pods of DaemonSets and their revisions |
 //! | [`mod@job`] | Pods of Jobs, and finished Jobs whose time is over |
 //! | [`mod@podgc`] | pods nobody else removes |
 //!
@@ -21,11 +22,14 @@
 //! happens without leadership (C4); every pass bounds what it writes (`limits`).
 
 mod claim;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod environment;
 mod expect;
+mod fit;
 mod garbagecollector;
+mod history;
 mod job;
 mod kinds;
 pub mod limits;
@@ -39,6 +43,7 @@ mod pods;
 mod replicaset;
 mod run;
 mod serviceaccount;
+mod template;
 #[cfg(test)]
 mod tests;
 mod written;

@@ -7,11 +7,13 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::PodTemplateSpec,
 };
-use serde_json::Value;
 
-use crate::limits;
+use crate::{
+    limits,
+    template::{comparable, template_hash},
+};
 
-pub(super) const HASH_LABEL: &str = "pod-template-hash";
+pub(super) const HASH_LABEL: &str = crate::template::HASH_LABEL;
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub(super) const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
@@ -25,49 +27,12 @@ const NOT_INHERITED: [&str; 6] = [
     MAX_REPLICAS,
     "deprecated.deployment.rollback.to",
 ];
-/// Letters of a hash: no vowels, so that no words appear. Upstream's.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
 pub(super) type Annotations = BTreeMap<String, String>;
 
 /// Whether the ReplicaSet has the Deployment's template, the hash label aside.
 pub(super) fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool {
     let own = set.spec.as_ref().and_then(|s| s.template.as_ref());
     own.is_some_and(|own| comparable(own) == comparable(template))
-}
-
-/// A short stable hash of the template and the number of collisions so far (FNV-1a, 32 bits).
-pub(super) fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    let text = format!("{}{}", comparable(template), collisions.unwrap_or(0));
-    let hash =
-        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
-}
-
-/// The template as a tree without the hash label, and without the difference between absent and empty.
-fn comparable(template: &PodTemplateSpec) -> Value {
-    let mut tree = serde_json::to_value(template).expect("a decoded template encodes");
-    if let Some(labels) = tree.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.remove(HASH_LABEL);
-    }
-    prune(&mut tree);
-    tree
-}
-
-fn prune(tree: &mut Value) {
-    match tree {
-        Value::Object(fields) => {
-            fields.values_mut().for_each(prune);
-            fields.retain(|_, value| !is_empty(value));
-        }
-        Value::Array(items) => items.iter_mut().for_each(prune),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Absent and empty lists are the same to the API; an empty object is a choice (`emptyDir: {}`).
-fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The number in an annotation.

@@ -50,11 +50,11 @@ fn outcome(pod: &Pod) -> Option<bool> {
 
 /// Moves released pods from UIDs to numbers, and finished ones to UIDs. Writes both into the status.
 pub(super) fn count(job: &Job, pods: &[Arc<Pod>], status: &mut JobStatus) -> Count {
-    let by_uid: BTreeMap<&str, &Arc<Pod>> = pods.iter().map(|p| (refs::uid(&***p), p)).collect();
+    let by_uid: BTreeMap<&str, &Arc<Pod>> = pods.iter().map(|p| (refs::uid(&**p), p)).collect();
     let is_held = |uid: &String| by_uid.get(uid.as_str()).is_some_and(|p| is_tracked(p));
     let before = status.uncounted_terminated_pods.take().unwrap_or_default();
     let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
-    let mut settle = |uids: Option<Vec<String>>, held: &mut Vec<String>, number: &mut Option<i32>| {
+    let settle = |uids: Option<Vec<String>>, held: &mut Vec<String>, number: &mut Option<i32>| {
         for uid in uids.unwrap_or_default() {
             if is_held(&uid) {
                 held.push(uid);

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 
 use super::taints::NO_EXECUTE;
+use crate::fit::tolerates;
 
 /// Who leaves.
 #[derive(Debug, Default, PartialEq)]
@@ -53,19 +54,6 @@ fn leaves_in(pod: &Pod, taints: &[&Taint], now: Timestamp) -> Option<i64> {
         soonest = Some(soonest.map_or(left, |s| s.min(left)));
     }
     soonest
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (key, effect) = (text(&toleration.key), text(&toleration.effect));
-    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => !key.is_empty() && text(&toleration.value) == text(&taint.value),
-        Some(_) => false,
-    }
 }
 
 #[cfg(test)]
