@@ -38,9 +38,6 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 /// Time for a TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Handshakes under way at once; others wait in the kernel's backlog.
-pub const HANDSHAKES_MAX: usize = 256;
-
 /// Connections open at once; above it new ones wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
@@ -110,6 +107,3 @@ pub const WARNINGS_MAX: usize = 50;
 
 /// Bytes of one warning.
 pub const WARNING_BYTES_MAX: usize = 1024;
-
-/// Distinct label sets of one request metric, so that odd requests cannot grow the registry of metrics.
-pub const METRIC_SERIES_MAX: usize = 4000;

@@ -154,7 +154,9 @@ async fn impersonation_needs_the_right_to_it() {
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let mut admin = cluster.admin().await.with("impersonate-user", "bob").with("impersonate-group", "ops");
     let answer = admin.post(who, &review).await;
-    assert_eq!(answer.code, 403, "bob may nothing before roles say so: {:?}", answer.body);
+    assert_eq!(answer.code, 201, "{:?}", answer.body);
+    let user = answer.json()["status"]["userInfo"].clone();
+    assert_eq!((&user["username"], &user["groups"][0]), (&json!("bob"), &json!("ops")));
     let ann = cluster.without_certificate().await.with("authorization", &format!("Bearer {ANN}"));
     let mut ann = ann.with("impersonate-user", "bob");
     assert_eq!(
@@ -261,6 +263,7 @@ async fn a_node_reaches_only_what_its_pods_refer_to() {
     assert_eq!(n1.get("/api/v1/secrets").await.code, 403);
     assert_eq!(n1.get(&format!("{pods}?fieldSelector=spec.nodeName%3Dn1")).await.code, 200);
     assert_eq!(n1.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2").await.code, 403);
+    assert_eq!(n1.get("/api/v1/nodes").await.code, 200);
     assert_eq!(n2.get(&format!("{pods}/p")).await.code, 403);
     let status = r#"{"status":{"phase":"Running"}}"#;
     let merge = "application/merge-patch+json";

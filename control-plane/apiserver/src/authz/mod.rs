@@ -71,6 +71,7 @@ impl Authorizer {
         if let Some(name) = node::name_of(who) {
             match node::authorize(&self.registry, name, what) {
                 Decision::Allow(reason) => return Decision::Allow(reason),
+                Decision::NoOpinion(reason) if node::governs(what) => return Decision::NoOpinion(reason),
                 Decision::NoOpinion(reason) => why = reason,
             }
         }

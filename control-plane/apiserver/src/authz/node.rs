@@ -2,7 +2,8 @@
 //!
 //! Follows k8s.io/kubernetes plugin/pkg/auth/authorizer/node. References are looked up in the pods of the watch
 //! cache, so they are as fresh as the watch that told the node about the pod. Unlike upstream, a node may read all
-//! Nodes and EndpointSlices: its agent is also the service proxy and the router between nodes.
+//! Nodes and EndpointSlices, because its agent is also the service proxy and the router between nodes; and what is
+//! refused here of the kinds it [`governs`] no role can grant.
 
 use api::GroupVersionResource;
 use registry::{Encoded, Registry};
@@ -21,6 +22,17 @@ pub fn name_of(who: &Identity) -> Option<&str> {
     (!name.is_empty() && who.is_in(GROUP)).then_some(name)
 }
 
+/// Whether a kind is decided about here alone, so that no role can widen what a node reaches.
+pub fn governs(what: &Attributes) -> bool {
+    matches!(
+        (what.group.as_str(), what.resource.as_str()),
+        ("", "nodes" | "pods" | "secrets" | "configmaps" | "serviceaccounts")
+            | ("", "persistentvolumeclaims" | "persistentvolumes")
+            | ("coordination.k8s.io", "leases")
+            | ("storage.k8s.io", "csinodes")
+    )
+}
+
 /// Decides for the node `name`.
 pub fn authorize(registry: &Registry, name: &str, what: &Attributes) -> Decision {
     if !what.is_resource() {
@@ -31,7 +43,7 @@ pub fn authorize(registry: &Registry, name: &str, what: &Attributes) -> Decision
         ("", "pods") => own_pods(registry, name, what),
         ("", "secrets") => referenced(registry, name, what, "get list watch", refers_to_secret),
         ("", "configmaps") => referenced(registry, name, what, "get list watch", refers_to_config_map),
-        ("", "persistentvolumeclaims") => referenced(registry, name, what, "get", refers_to_claim),
+        ("", "persistentvolumeclaims") => claim(registry, name, what),
         ("", "persistentvolumes") => volume(registry, name, what),
         ("", "serviceaccounts") => token(registry, name, what),
         ("coordination.k8s.io", "leases") => own_lease(name, what),
@@ -158,6 +170,19 @@ fn referenced(
     if found { allow() } else { refuse(no_relationship(name)) }
 }
 
+fn claim(registry: &Registry, name: &str, what: &Attributes) -> Decision {
+    let served = match what.subresource.as_str() {
+        "" => what.verb == "get",
+        "status" => verb_is(what, "get update patch"),
+        _ => false,
+    };
+    if !served || what.name.is_empty() {
+        return refuse("can only get individual resources of this type");
+    }
+    let found = pods_of(registry, name, &what.namespace).iter().any(|pod| refers_to_claim(pod, &what.name));
+    if found { allow() } else { refuse(no_relationship(name)) }
+}
+
 fn volume(registry: &Registry, name: &str, what: &Attributes) -> Decision {
     if what.verb != "get" || what.name.is_empty() {
         return refuse("can only get individual resources of this type");
@@ -176,8 +201,10 @@ fn volume(registry: &Registry, name: &str, what: &Attributes) -> Decision {
 fn token(registry: &Registry, name: &str, what: &Attributes) -> Decision {
     let own = |pod: &Value| text(pod, "/spec/serviceAccountName") == what.name;
     match (what.verb.as_str(), what.subresource.as_str()) {
-        ("create", "token") if pods_of(registry, name, &what.namespace).iter().any(own) => allow(),
-        ("create", "token") => refuse(no_relationship(name)),
+        ("create", "token") | ("get", "") if pods_of(registry, name, &what.namespace).iter().any(own) => {
+            allow()
+        }
+        ("create", "token") | ("get", "") => refuse(no_relationship(name)),
         _ => refuse("can only create tokens for individual service accounts"),
     }
 }

@@ -10,7 +10,6 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -21,20 +20,11 @@ use crate::{
 };
 
 /// Performs the handshake and serves until either side closes.
-pub async fn serve_tls(
-    gateway: Arc<Gateway>,
-    acceptor: TlsAcceptor,
-    handshakes: Arc<Semaphore>,
-    stream: TcpStream,
-    remote: SocketAddr,
-) {
+pub async fn serve_tls(gateway: Arc<Gateway>, acceptor: TlsAcceptor, stream: TcpStream, remote: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%remote, %error, "setting TCP_NODELAY");
     }
-    let shaken = {
-        let _slot = handshakes.acquire().await.expect("the semaphore is never closed");
-        tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
-    };
+    let shaken = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%remote, %error, "the TLS handshake failed"),

@@ -156,7 +156,6 @@ fn issuer(options: &Options) -> Result<Option<token::Issuer>, Error> {
 
 async fn accept(listener: &TcpListener, handle: &Handle, shutdown: &CancellationToken) {
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
-    let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
     loop {
         let next = async {
             let slot = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -169,9 +168,9 @@ async fn accept(listener: &TcpListener, handle: &Handle, shutdown: &Cancellation
         match accepted {
             Ok((stream, remote)) => {
                 let gateway = handle.gateway.clone();
-                let (acceptor, handshakes) = (handle.tls.acceptor(), handshakes.clone());
+                let acceptor = handle.tls.acceptor();
                 handle.tasks.spawn(async move {
-                    connection::serve_tls(gateway, acceptor, handshakes, stream, remote).await;
+                    connection::serve_tls(gateway, acceptor, stream, remote).await;
                     drop(slot);
                 });
             }

@@ -2,13 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod node;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use kontiki_apiserver::{Handle, Options, Pem, Server, StaticToken, pki};
+use kontiki_apiserver::{ClientCertificate, Handle, Options, Pem, Server, StaticToken, pki};
 use registry::Registry;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -36,12 +38,17 @@ impl Cluster {
         let server = authority
             .issue_server("kube-apiserver", &[], &["localhost".into()], &[[127, 0, 0, 1].into()])
             .unwrap();
+        let nodes = authority.issue_client("kube-apiserver-kubelet-client", &["system:masters"]).unwrap();
         let options = Options {
             bind: ([127, 0, 0, 1], 0).into(),
             certificate: Pem::Inline(server.certificate),
             key: Pem::Inline(server.key),
             client_ca: Pem::Inline(authority.certificate().into()),
             service_account_keys: vec![Pem::Inline(pki::signing_key().unwrap())],
+            node_client: Some(ClientCertificate {
+                certificate: Pem::Inline(nodes.certificate),
+                key: Pem::Inline(nodes.key),
+            }),
             tokens: vec![StaticToken { token: ANN.into(), user: "ann".into(), groups: vec!["dev".into()] }],
             ..Options::default()
         };
@@ -53,14 +60,6 @@ impl Cluster {
         tokio::spawn(server.run(shutdown.clone()));
         tokio::time::timeout(DEADLINE, handle.ready()).await.expect("ready in time").unwrap();
         registry::bootstrap::ensure(&registry).await.unwrap();
-        for name in ["default"] {
-            let ns = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            let target =
-                api::objects::Target::new(api::GroupVersionResource::new("", "v1", "namespaces"), "", name);
-            let _ = registry
-                .create(&registry::Caller::default(), &target, ns, &registry::WriteOptions::default())
-                .await;
-        }
         Self { authority, address, handle, registry, _stop: shutdown.drop_guard() }
     }
 
@@ -122,7 +121,7 @@ impl Client {
         let name = ServerName::IpAddress(cluster.address.ip().into());
         let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Self { sender, headers: Vec::new() }
     }
 
