@@ -1,5 +1,6 @@
 //! How records become bytes: one leading version byte, then bincode in its legacy layout (fixed-width little-endian
-//! integers, 64-bit lengths). Nothing else in this crate names bincode.
+//! integers, 64-bit lengths). Nothing else in this crate names bincode:
+//! the derives for records are re-exported here.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -7,7 +8,7 @@
 //! | 1 | n | the record |
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use bincode::{BorrowDecode, Encode};
+pub(crate) use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::limits::RECORD_BYTES_MAX;
 
@@ -63,7 +64,7 @@ pub(crate) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, 
 }
 
 /// Reads a record that owns all it holds.
-pub(crate) fn decode_owned<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub(crate) fn decode_owned<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (format, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
     if *format != FORMAT {
         return Err(DecodeError::Format(*format));

@@ -104,6 +104,9 @@ pub(crate) const PROMOTE_LAG_MAX: u64 = 256;
 /// How long handing over the leadership may take.
 pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(5);
 
+/// How long a leader that stops tries to hand over first. A little longer than the round trips it takes.
+pub(crate) const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+
 /// How long the core of the group may take to stop before it is left to the process exit.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
 

@@ -109,7 +109,8 @@ impl Node {
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    /// Runs until `shutdown`, then flushes and closes log and state. Returns an error as soon as storage fails
+    /// Runs until `shutdown`, then hands over the leadership, and flushes and closes log and state. Keep serving
+    /// [`service`](Self::service) until it returns. Returns an error as soon as storage fails
     /// (S7); the process must then exit, and may be started again.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let ended = tokio::select! {
@@ -117,6 +118,9 @@ impl Node {
             error = self.fuse.blown() => Err(error),
             error = self.group.ended() => Err(error),
         };
+        if ended.is_ok() {
+            self.group.hand_over().await;
+        }
         self.stopped.cancel();
         self.group.stop().await;
         self.tasks.shutdown().await;

@@ -98,3 +98,37 @@ impl Options {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Options), expected: Option<&str>) {
+        let mut options = Options { id: MemberId(1), data_dir: "data".into(), ..Options::default() };
+        change(&mut options);
+        let refused = match options.validate() {
+            Ok(()) => None,
+            Err(Error::Options { option, .. }) => Some(option),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(refused, expected);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        check(|_| {}, None);
+        check(|options| options.id = MemberId(0), Some("id"));
+        check(|options| options.data_dir = PathBuf::new(), Some("data_dir"));
+        check(|options| options.heartbeat_interval_ms = 200, Some("election_timeout_min_ms"));
+        check(|options| options.election_timeout_max_ms = 500, Some("election_timeout_max_ms"));
+        check(|options| options.command_bytes_max = 1 << 30, Some("command_bytes_max"));
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let options: Options = serde_json::from_str(r#"{"id": 3, "data_dir": "x"}"#).unwrap();
+        let expected = Options { id: MemberId(3), data_dir: "x".into(), ..Options::default() };
+        assert_eq!(options, expected);
+        assert!(serde_json::from_str::<Options>(r#"{"idd": 3}"#).is_err());
+    }
+}

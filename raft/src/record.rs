@@ -1,7 +1,7 @@
 //! What this crate writes to disk and sends to peers, as plain data. Field order is the format: see
 //! [`codec`](crate::codec). New kinds are added at the end of an enum, never between.
 
-use bincode::{BorrowDecode, Decode, Encode};
+use crate::codec::{BorrowDecode, Decode, Encode};
 
 /// Identity of a log entry: at most one entry ever has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

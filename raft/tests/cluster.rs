@@ -15,10 +15,7 @@ async fn a_single_member_replicates_to_itself_and_remembers() {
         let proposed = cluster.handle(1).propose(command(number)).await.unwrap();
         assert_eq!(proposed.response, Bytes::from(format!("{}", number + 1)));
     }
-    assert!(matches!(
-        cluster.handle(1).initialize(cluster.members(1)).await,
-        Err(Error::AlreadyInitialized)
-    ));
+    assert!(matches!(cluster.handle(1).initialize(cluster.members(1)).await, Err(Error::AlreadyInitialized)));
     cluster.stop(1).await;
     cluster.start(1).await;
     cluster.leader().await;
@@ -36,7 +33,10 @@ async fn any_member_takes_proposals_and_any_member_reads_them() {
         let reader = (number + 1) % 3 + 1;
         let index = cluster.handle(reader).read_index().await.unwrap();
         assert!(index >= proposed.index);
-        assert!(cluster.commands(reader).contains(&command(number)), "a read misses an acknowledged write (S4)");
+        assert!(
+            cluster.commands(reader).contains(&command(number)),
+            "a read misses an acknowledged write (S4)"
+        );
     }
 }
 
@@ -113,7 +113,10 @@ async fn a_member_that_fell_far_behind_gets_an_image() {
         cluster.handle(leader).propose(command(number)).await.unwrap();
     }
     cluster.handle(leader).snapshot().await.unwrap();
-    support::wait_for("the log to be purged", || cluster.handle(leader).status().purged_index > LogIndex(150)).await;
+    support::wait_for("the log to be purged", || {
+        cluster.handle(leader).status().purged_index > LogIndex(150)
+    })
+    .await;
     cluster.start(behind).await;
     cluster.handle(behind).read_index().await.unwrap();
     assert_eq!(cluster.commands(behind), (0..200).map(command).collect::<Vec<_>>());
@@ -156,6 +159,35 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_first() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    cluster.handle(leader).propose(command(0)).await.unwrap();
+    let other = cluster.handle(leader % 3 + 1);
+    let term = other.leadership().borrow().term;
+    cluster.stop(leader).await;
+    // Already there, without an election timeout: the old leader waited for it.
+    let heir = *other.leadership().borrow();
+    assert!(heir.term > term, "{heir:?}");
+    cluster.leader().await;
+    other.propose(command(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_can_move() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let moving = leader % 3 + 1;
+    cluster.kill(moving);
+    let member = cluster.relocate(moving).await;
+    cluster.handle(leader).update(MemberId(moving), member).await.unwrap();
+    let proposed = cluster.handle(leader).propose(command(0)).await.unwrap();
+    support::wait_for("the member that moved", || cluster.handle(moving).status().applied >= proposed.index)
+        .await;
+    assert_eq!(cluster.commands(moving), [command(0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_nothing_is_acknowledged_and_nothing_is_read() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
@@ -177,7 +209,8 @@ async fn a_member_of_another_cluster_is_refused() {
     member.peer_url = foreign.url();
     cluster.handle(1).add_learner(MemberId(7), member).await.unwrap();
     // It never receives the log, so it is never promoted; asking does not harm the group.
-    let promoted = tokio::time::timeout(Duration::from_millis(500), cluster.handle(1).promote(MemberId(7))).await;
+    let promoted =
+        tokio::time::timeout(Duration::from_millis(500), cluster.handle(1).promote(MemberId(7))).await;
     assert!(!matches!(promoted, Ok(Ok(()))));
     cluster.handle(1).propose(command(0)).await.unwrap();
     assert!(!foreign.handle().is_initialized());

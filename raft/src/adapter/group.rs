@@ -322,6 +322,29 @@ impl Group {
         }
     }
 
+    /// Before stopping: gives the leadership to the voter that holds most of the log, so that the others need not
+    /// wait for an election. Tries for a bounded time.
+    pub(crate) async fn hand_over(&self) {
+        if !self.leadership_now().is_self {
+            return;
+        }
+        let status = self.status();
+        let heir = status
+            .matched
+            .iter()
+            .filter(|(id, _)| **id != self.id && status.members.get(id).is_some_and(|(_, voter)| *voter))
+            .max_by_key(|(_, matched)| **matched);
+        let Some((heir, _)) = heir else { return };
+        if let Err(fatal) = self.raft.trigger().transfer_leader(heir.0).await {
+            tracing::debug!(%fatal, "the group ended before its leadership was handed over");
+            return;
+        }
+        let moved = self.reached(|metrics| metrics.current_leader != Some(self.id.0));
+        if tokio::time::timeout(limits::HAND_OVER_MAX, moved).await.is_err() {
+            tracing::info!(%heir, "the leadership was not taken over; the others will elect");
+        }
+    }
+
     /// Makes the state durable and lets the log before it go.
     pub(crate) async fn snapshot(&self, within: Duration) -> Result<(), Error> {
         let target = self.metrics.borrow_watched().last_applied;

@@ -23,7 +23,7 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
-fn encoded<T: bincode::Encode>(record: &T) -> Bytes {
+fn encoded<T: codec::Encode>(record: &T) -> Bytes {
     Bytes::from(codec::encode(record))
 }
 

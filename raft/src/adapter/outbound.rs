@@ -88,7 +88,7 @@ fn malformed(error: codec::DecodeError) -> RpcError {
     NetworkError::from_string(error).into()
 }
 
-fn payload<T: bincode::Encode>(record: &T) -> Frame {
+fn payload<T: codec::Encode>(record: &T) -> Frame {
     Frame { payload: Bytes::from(codec::encode(record)) }
 }
 

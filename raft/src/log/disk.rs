@@ -111,7 +111,7 @@ fn claim(db: &DB, owner: Owner) -> Result<(), Error> {
     }
 }
 
-fn meta<T: bincode::Decode<()>>(db: &DB, key: &[u8]) -> Result<Option<T>, Error> {
+fn meta<T: codec::Decode<()>>(db: &DB, key: &[u8]) -> Result<Option<T>, Error> {
     let value = db.get(key).map_err(|error| Error::storage("reading the log", error))?;
     let Some(value) = value else { return Ok(None) };
     codec::decode_owned(&value).map(Some).map_err(|error| {

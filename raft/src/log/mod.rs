@@ -138,7 +138,9 @@ impl Log {
     pub(crate) async fn truncate(&self, last: Option<LogId>) -> Result<(), Error> {
         let done = {
             let mut memory = self.shared.memory.lock();
-            memory.truncate(last);
+            if !memory.truncate(last) {
+                return Ok(());
+            }
             let (tell, done) = completion();
             self.shared.push(Job::Truncate { last, done: tell }, 0);
             done

@@ -87,7 +87,11 @@ async fn what_was_acknowledged_survives_a_crash_at_any_point() {
         let unacknowledged = scene.append(3, round * 5 + 5..round * 5 + 6).await;
         let log = open_at(&scene.crash(&format!("crash-{round}")), CACHE_BYTES).unwrap();
         let last = log.ends().last.unwrap().index;
-        assert!(last == round * 5 + 4 || last == round * 5 + 5, "acknowledged {}, found {last}", round * 5 + 4);
+        assert!(
+            last == round * 5 + 4 || last == round * 5 + 5,
+            "acknowledged {}, found {last}",
+            round * 5 + 4
+        );
         assert_eq!(ids(&log, 0, 1000).await.len() as u64, last + 1);
         assert_eq!(log.vote().unwrap().term, 3);
         unacknowledged.await.unwrap().unwrap();
@@ -258,5 +262,8 @@ async fn nothing_is_accepted_after_the_log_was_closed() {
     let scene = scene(CACHE_BYTES);
     scene.append_durably(0, 0..3).await;
     scene.log.close().await.unwrap();
-    assert!(matches!(scene.log.save_vote(Vote { term: 1, member: 1, committed: false }).await, Err(Error::Stopped)));
+    assert!(matches!(
+        scene.log.save_vote(Vote { term: 1, member: 1, committed: false }).await,
+        Err(Error::Stopped)
+    ));
 }

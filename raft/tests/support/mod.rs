@@ -1,5 +1,7 @@
 //! Members in one process: own directories, real servers on loopback, a state machine that remembers its commands.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,7 +104,8 @@ impl StateMachine for Journal {
     fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {
         let live = self.live.lock().clone();
         std::fs::create_dir(into).map_err(storage)?;
-        std::fs::write(into.join("position"), live.position.as_deref().unwrap_or_default()).map_err(storage)?;
+        std::fs::write(into.join("position"), live.position.as_deref().unwrap_or_default())
+            .map_err(storage)?;
         for (number, command) in live.commands.iter().enumerate() {
             std::fs::write(into.join(format!("{number:06}")), command).map_err(storage)?;
         }
@@ -110,8 +113,8 @@ impl StateMachine for Journal {
     }
 
     fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
-        let mut state = State::default();
-        state.position = Some(std::fs::read(from.join("position")).map_err(storage)?.into());
+        let position = std::fs::read(from.join("position")).map_err(storage)?;
+        let mut state = State { commands: Vec::new(), position: Some(position.into()) };
         let count = std::fs::read_dir(from).map_err(storage)?.count() - 1;
         for number in 0..count {
             let command = std::fs::read(from.join(format!("{number:06}"))).map_err(storage)?;
@@ -285,12 +288,15 @@ impl Cluster {
     /// Waits until all running members agree on a leader.
     pub async fn leader(&self) -> u64 {
         let agreed = || {
-            let mut leaders = self.running.values().map(|running| running.handle.leadership().borrow().leader);
+            let mut leaders =
+                self.running.values().map(|running| running.handle.leadership().borrow().leader);
             let first = leaders.next().flatten()?;
             leaders.all(|leader| leader == Some(first)).then_some(first.0)
         };
         wait_for("a leader", || agreed().is_some_and(|leader| self.running.contains_key(&leader))).await;
-        agreed().unwrap_or_else(|| self.running.values().find_map(|member| member.handle.leadership().borrow().leader).unwrap().0)
+        agreed().unwrap_or_else(|| {
+            self.running.values().find_map(|member| member.handle.leadership().borrow().leader).unwrap().0
+        })
     }
 
     /// As `kill -9` would: nothing is flushed, and the state machine forgets what it had not flushed.
@@ -317,6 +323,14 @@ impl Cluster {
     pub async fn wait_end(&mut self, id: u64) -> Result<(), Error> {
         let node = self.running.get_mut(&id).unwrap().node.take().unwrap();
         tokio::time::timeout(PATIENCE, node).await.unwrap().unwrap()
+    }
+
+    /// Starts a member that was there before, on another address.
+    pub async fn relocate(&mut self, id: u64) -> Member {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.addresses.insert(id, listener.local_addr().unwrap());
+        self.launch(id, listener).await;
+        self.member(id)
     }
 
     /// Starts a member that was there before, on its old address.
