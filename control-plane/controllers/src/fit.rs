@@ -24,7 +24,9 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 /// Whether all taints with one of these effects are tolerated.
 pub(crate) fn tolerates_all(tolerations: &[Toleration], node: &Node, effects: &[&str]) -> bool {
     let taints = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
-    taints.filter(|t| effects.contains(&t.effect.as_str())).all(|taint| tolerations.iter().any(|t| tolerates(t, taint)))
+    taints
+        .filter(|t| effects.contains(&t.effect.as_str()))
+        .all(|taint| tolerations.iter().any(|t| tolerates(t, taint)))
 }
 
 /// Whether the pod's node name, node selector and required node affinity allow the node.
@@ -76,8 +78,10 @@ mod tests {
 
     #[test]
     fn selectors_and_affinity_choose_nodes() {
-        let node: Node =
-            serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": "ssd", "cores": "8"}}})).unwrap();
+        let node: Node = serde_json::from_value(
+            json!({"metadata": {"name": "n", "labels": {"disk": "ssd", "cores": "8"}}}),
+        )
+        .unwrap();
         let affinity = |term: Value| {
             json!({"containers": [], "affinity": {"nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}})
@@ -96,7 +100,12 @@ mod tests {
             (expression("cores", "Gt", json!(["4"])), true),
             (expression("cores", "Lt", json!(["4"])), false),
             (affinity(json!({})), false),
-            (affinity(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]})), true),
+            (
+                affinity(
+                    json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}),
+                ),
+                true,
+            ),
         ];
         for (spec, expect) in cases {
             let parsed: PodSpec = serde_json::from_value(spec.clone()).unwrap();

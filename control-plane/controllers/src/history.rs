@@ -56,7 +56,8 @@ pub(crate) async fn sync<O: Object>(
         owned.into_iter().filter(|r| refs::is_controlled_by(&r.metadata, refs::uid(owner))).collect();
     known.sort_by_key(|r| (r.revision, refs::name(&**r).to_owned()));
     let highest = known.last().map_or(0, |r| r.revision);
-    let same = |r: &Arc<ControllerRevision>| template(r).is_some_and(|t| comparable(&t) == comparable(wanted));
+    let same =
+        |r: &Arc<ControllerRevision>| template(r).is_some_and(|t| comparable(&t) == comparable(wanted));
     let newest = match known.iter().rposition(same) {
         Some(index) => {
             let found = known.remove(index);
@@ -84,7 +85,8 @@ async fn create<O: Object>(
         let revision = new_revision(owner, wanted, number, collisions);
         match client.create(&revision).await {
             Err(error) if error.is_already_exists() => {
-                let found: ControllerRevision = client.get(refs::namespace(owner), refs::name(&revision)).await?;
+                let found: ControllerRevision =
+                    client.get(refs::namespace(owner), refs::name(&revision)).await?;
                 let ours = refs::is_controlled_by(&found.metadata, refs::uid(owner));
                 if ours && template(&found).is_some_and(|t| comparable(&t) == comparable(wanted)) {
                     return Ok(found);
@@ -94,10 +96,16 @@ async fn create<O: Object>(
             other => return other,
         }
     }
-    Err(refused.unwrap_or_else(|| Error::internal("name a revision of", refs::name(owner), "no name is free")))
+    Err(refused
+        .unwrap_or_else(|| Error::internal("name a revision of", refs::name(owner), "no name is free")))
 }
 
-fn new_revision<O: Object>(owner: &O, wanted: &PodTemplateSpec, number: i64, collisions: i32) -> ControllerRevision {
+fn new_revision<O: Object>(
+    owner: &O,
+    wanted: &PodTemplateSpec,
+    number: i64,
+    collisions: i32,
+) -> ControllerRevision {
     let hash = template_hash(wanted, Some(collisions));
     let mut tree = serde_json::to_value(wanted).expect("a decoded template encodes");
     // Undo applies the data as a strategic patch that must replace the whole template.

@@ -14,6 +14,7 @@
 //! | [`mod@nodelifecycle`] | conditions, taints and pods of nodes that fall silent |
 //! | [`mod@nodeipam`] | the part of the pod network each node has |
 //! | [`mod@garbagecollector`] | objects whose owners are gone |
+//! | [`mod@statefulset`] | numbered Pods of StatefulSets, their claims and revisions |
 //! | [`mod@daemonset`] | Pods of DaemonSets and their revisions |
 //! | [`mod@job`] | Pods of Jobs, and finished Jobs whose time is over |
 //! | [`mod@podgc`] | pods nobody else removes |
@@ -43,6 +44,7 @@ mod pods;
 mod replicaset;
 mod run;
 mod serviceaccount;
+mod statefulset;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,7 @@ fn start(env: &Environment) {
     crate::nodeipam::start(env);
     crate::podgc::start(env);
     crate::daemonset::start(env);
+    crate::statefulset::start(env);
     crate::job::start(env);
     // Last, because nobody else should wait for the many resources it follows.
     crate::garbagecollector::start(env);

@@ -8,7 +8,7 @@ use client::{
     typed::{Deletion, Propagation},
 };
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
     core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
@@ -468,7 +468,7 @@ async fn a_job_counts_its_pods_and_completes() {
     let cluster = Cluster::start().await.with_kubelet();
     cluster.create::<Job>(json!({
         "metadata": {"name": "work", "namespace": "ns"},
-        "spec": {"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 60, "template": {"spec": {"containers": [], "restartPolicy": "Never"}}}
+        "spec": {"completions": 4, "parallelism": 2, "template": {"spec": {"containers": [], "restartPolicy": "Never"}}}
     }))
     .await;
     let client = cluster.client.clone();
@@ -494,11 +494,80 @@ async fn a_job_counts_its_pods_and_completes() {
         .await;
     finisher.abort();
     cluster
+        .client
+        .merge::<Job>("ns", "work", &json!({"spec": {"ttlSecondsAfterFinished": 0}}))
+        .await
+        .unwrap();
+    cluster
         .wait("the job and its pods to expire", async |c| {
             (c.client.find::<Job>("ns", "work").await.unwrap().is_none() && c.pods().await.is_empty())
                 .then_some(())
         })
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stateful_set_rolls_its_numbered_pods_and_keeps_its_claims() {
+    let cluster = Cluster::start().await.with_kubelet();
+    cluster.create::<StatefulSet>(json!({
+        "metadata": {"name": "db", "namespace": "ns"},
+        "spec": {"replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+                 "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+                 "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c", "image": "one"}]}}}
+    }))
+    .await;
+    for image_name in ["one", "two"] {
+        cluster.client.merge::<StatefulSet>("ns", "db", &image(image_name)).await.unwrap();
+        cluster
+            .wait("all pods to have the image", async |c| {
+                let status = c.client.get::<StatefulSet>("ns", "db").await.unwrap().status?;
+                let pods = c.pods().await;
+                let right =
+                    |p: &Pod| p.spec.as_ref().unwrap().containers[0].image.as_deref() == Some(image_name);
+                let names: Vec<_> = pods.iter().map(client::refs::name).collect();
+                (status.current_revision == status.update_revision
+                    && status.ready_replicas == Some(3)
+                    && names == ["db-0", "db-1", "db-2"]
+                    && pods.iter().all(right))
+                .then_some(())
+            })
+            .await;
+    }
+    let claims =
+        cluster.client.list::<k8s_openapi::api::core::v1::PersistentVolumeClaim>("ns", "").await.unwrap();
+    assert_eq!(
+        claims.iter().map(client::refs::name).collect::<Vec<_>>(),
+        ["data-db-0", "data-db-1", "data-db-2"]
+    );
+    assert_eq!(cluster.client.list::<ControllerRevision>("ns", "").await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_set_covers_nodes_as_they_come_and_go() {
+    let cluster = Cluster::start().await;
+    cluster.create::<DaemonSet>(json!({
+        "metadata": {"name": "agent", "namespace": "ns"},
+        "spec": {"selector": {"matchLabels": {"app": "a"}},
+                 "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "one"}]}}}
+    }))
+    .await;
+    for name in ["one", "two"] {
+        cluster.create::<Node>(json!({"metadata": {"name": name}})).await;
+    }
+    let covered = async |c: &Cluster| {
+        let mut nodes = Vec::new();
+        for pod in c.pods().await {
+            let affinity = pod.spec.clone()?.affinity?.node_affinity?;
+            let term =
+                affinity.required_during_scheduling_ignored_during_execution?.node_selector_terms.remove(0);
+            nodes.push(term.match_fields?.remove(0).values?.remove(0));
+        }
+        nodes.sort();
+        (nodes == ["one", "two"]).then_some(())
+    };
+    cluster.wait("a pod for each node", covered).await;
+    cluster.client.delete::<Node>("", "two", &Deletion::default()).await.unwrap();
+    cluster.wait("the pod of the lost node to go", async |c| (c.pods().await.len() == 1).then_some(())).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,9 @@ impl Controller {
         let hash = history::hash(&history.newest).to_owned();
         let plan = plan::plan(set, &self.nodes.list(), pods, &hash, clock::now());
         if set.status.as_ref() != Some(&plan.status) {
-            self.client.update_status(&DaemonSet { status: Some(plan.status.clone()), ..set.clone() }).await?;
+            self.client
+                .update_status(&DaemonSet { status: Some(plan.status.clone()), ..set.clone() })
+                .await?;
         }
         self.control.delete(set, &plan.delete).await?;
         let new: Vec<Pod> = plan.create.iter().map(|node| new_pod(set, node, &hash)).collect();

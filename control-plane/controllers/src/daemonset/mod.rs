@@ -53,7 +53,9 @@ pub(crate) fn start(env: &Environment) {
         let sets = controller.sets.clone();
         move |change| {
             // Heartbeats change nothing that a DaemonSet looks at.
-            let facts = |node: &Node| (node.metadata.labels.clone(), node.spec.as_ref().and_then(|s| s.taints.clone()));
+            let facts = |node: &Node| {
+                (node.metadata.labels.clone(), node.spec.as_ref().and_then(|s| s.taints.clone()))
+            };
             match (&change.old, &change.new) {
                 (Some(old), Some(new)) if facts(old) == facts(new) => Vec::new(),
                 _ => sets.list().iter().map(|s| ObjectKey::of(&s.metadata)).collect(),

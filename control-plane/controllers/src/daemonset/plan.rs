@@ -59,8 +59,12 @@ pub(super) fn node_of(pod: &Pod) -> &str {
     }
     let affinity = pod.spec.as_ref().and_then(|s| s.affinity.as_ref()).and_then(|a| a.node_affinity.as_ref());
     let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    let mut fields = required.iter().flat_map(|r| &r.node_selector_terms).flat_map(|t| t.match_fields.iter().flatten());
-    fields.find(|f| f.key == "metadata.name").and_then(|f| f.values.as_ref()?.first()).map_or("", String::as_str)
+    let mut fields =
+        required.iter().flat_map(|r| &r.node_selector_terms).flat_map(|t| t.match_fields.iter().flatten());
+    fields
+        .find(|f| f.key == "metadata.name")
+        .and_then(|f| f.values.as_ref()?.first())
+        .map_or("", String::as_str)
 }
 
 /// The bounds of an update: how many nodes may miss their pod, and how many may have two.
@@ -84,7 +88,13 @@ fn update_bounds(set: &DaemonSet, desired: usize) -> Option<(usize, usize)> {
 }
 
 /// Decides; `hash` is the present revision's.
-pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], all: &[Arc<Pod>], hash: &str, now: Timestamp) -> Plan {
+pub(super) fn plan(
+    set: &DaemonSet,
+    nodes: &[Arc<Node>],
+    all: &[Arc<Pod>],
+    hash: &str,
+    now: Timestamp,
+) -> Plan {
     let min_ready = set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0);
     let mut by_node: BTreeMap<&str, Vec<Arc<Pod>>> = BTreeMap::new();
     for pod in all.iter().filter(|p| !refs::is_terminating(&***p) || !pods::is_terminal(p)) {
@@ -93,10 +103,13 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], all: &[Arc<Pod>], hash:
     let (mut plan, mut counts) = (Plan::default(), Counts::default());
     let mut rollout = Vec::new();
     let tolerations = tolerations(set);
-    let is_new = |p: &Pod| p.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| h == hash);
+    let is_new = |p: &Pod| {
+        p.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| h == hash)
+    };
     for node in nodes {
         let own = by_node.remove(refs::name(&**node)).unwrap_or_default();
-        let selected = set.spec.as_ref().and_then(|s| s.template.spec.as_ref()).is_none_or(|s| fit::selects(s, node));
+        let selected =
+            set.spec.as_ref().and_then(|s| s.template.spec.as_ref()).is_none_or(|s| fit::selects(s, node));
         let may_stay = selected && fit::tolerates_all(&tolerations, node, &["NoExecute"]);
         let may_run = may_stay && fit::tolerates_all(&tolerations, node, &["NoSchedule", "NoExecute"]);
         let (ended, mut own): (Vec<_>, Vec<_>) = own.into_iter().partition(|p| pods::is_terminal(p));
@@ -104,7 +117,9 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], all: &[Arc<Pod>], hash:
         let replaced_later = !ended.is_empty();
         plan.delete.extend(ended.into_iter().filter(|p| !refs::is_terminating(&**p)));
         // The oldest of each revision counts; further ones are accidents.
-        own.sort_by_key(|p| (refs::is_terminating(&**p), p.metadata.creation_timestamp.clone(), p.metadata.name.clone()));
+        own.sort_by_key(|p| {
+            (refs::is_terminating(&**p), p.metadata.creation_timestamp.clone(), p.metadata.name.clone())
+        });
         counts.note(may_run, &own, min_ready, now, is_new);
         if !may_stay {
             plan.delete.extend(own.into_iter().filter(|p| !refs::is_terminating(&**p)));
@@ -134,7 +149,14 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], all: &[Arc<Pod>], hash:
 type OnNode = (String, Option<Arc<Pod>>, Option<Arc<Pod>>);
 
 /// Replaces pods of older revisions as far as the strategy allows.
-fn update(set: &DaemonSet, nodes: Vec<OnNode>, counts: &Counts, min_ready: i32, now: Timestamp, plan: &mut Plan) {
+fn update(
+    set: &DaemonSet,
+    nodes: Vec<OnNode>,
+    counts: &Counts,
+    min_ready: i32,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let Some((unavailable, surge)) = update_bounds(set, counts.desired) else { return };
     let available = |pod: &Arc<Pod>| pods::is_available(pod, min_ready, now) && !refs::is_terminating(&**pod);
     let mut surging = nodes.iter().filter(|(_, new, old)| new.is_some() && old.is_some()).count();
@@ -172,7 +194,14 @@ struct Counts {
 }
 
 impl Counts {
-    fn note(&mut self, may_run: bool, own: &[Arc<Pod>], min_ready: i32, now: Timestamp, is_new: impl Fn(&Pod) -> bool) {
+    fn note(
+        &mut self,
+        may_run: bool,
+        own: &[Arc<Pod>],
+        min_ready: i32,
+        now: Timestamp,
+        is_new: impl Fn(&Pod) -> bool,
+    ) {
         if !may_run {
             self.misscheduled += usize::from(!own.is_empty());
             return;
@@ -220,7 +249,8 @@ mod tests {
     }
 
     fn node(name: &str, os: &str, taint: Option<(&str, &str)>) -> Arc<Node> {
-        let taints: Vec<Value> = taint.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
+        let taints: Vec<Value> =
+            taint.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
         let node = json!({"metadata": {"name": name, "labels": {"os": os}}, "spec": {"taints": taints}});
         Arc::new(serde_json::from_value(node).unwrap())
     }
@@ -253,15 +283,25 @@ mod tests {
         ];
         let (create, delete) = check(json!(null), &nodes, &[]);
         assert_eq!((create, delete), (vec!["a".to_owned(), "d".to_owned()], vec![]));
-        let pods = [pod("b1", "b", "new", true), pod("c1", "c", "new", true), pod("e1", "e", "new", true), pod("a1", "a", "new", true), pod("a2", "a", "new", true)];
+        let pods = [
+            pod("b1", "b", "new", true),
+            pod("c1", "c", "new", true),
+            pod("e1", "e", "new", true),
+            pod("a1", "a", "new", true),
+            pod("a2", "a", "new", true),
+        ];
         let (create, delete) = check(json!(null), &nodes, &pods);
-        assert_eq!((create, delete), (vec!["d".to_owned()], vec!["a2".to_owned(), "b1".to_owned(), "e1".to_owned()]));
+        assert_eq!(
+            (create, delete),
+            (vec!["d".to_owned()], vec!["a2".to_owned(), "b1".to_owned(), "e1".to_owned()])
+        );
     }
 
     #[test]
     fn an_update_keeps_within_its_bounds() {
         let nodes: Vec<_> = ["a", "b", "c"].map(|n| node(n, "linux", None)).into();
-        let old = |ready| [pod("1", "a", "old", true), pod("2", "b", "old", true), pod("3", "c", "old", ready)];
+        let old =
+            |ready| [pod("1", "a", "old", true), pod("2", "b", "old", true), pod("3", "c", "old", ready)];
         let rolling = |unavailable: i32, surge: i32| json!({"rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}});
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         assert_eq!(check(rolling(1, 0), &nodes, &old(true)), (vec![], names(&["1"])));
