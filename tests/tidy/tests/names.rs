@@ -14,7 +14,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         tokens: &["openraft::", "use openraft"],
-        allowed: &["raft/src/adapter/", "raft/tests/"],
+        allowed: &["raft/src/adapter/"],
         reason: "the consensus library is replaceable: only its adapter names it",
     },
     Rule {
@@ -50,7 +50,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         tokens: &["nix::mount", "nix::sched", "rustix::mount", "rtnetlink::", "libcontainer::"],
-        allowed: &["node-agent/"],
+        // The agent's command enters the namespace of its node before anything of the agent exists.
+        allowed: &["node-agent/", "bins/kontiki/src/agent.rs"],
         reason: "only the node agent touches mounts, namespaces and links",
     },
     Rule {
@@ -78,7 +79,9 @@ fn faults(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
     for rule in RULES {
         let allowed = |path: &str| rule.allowed.iter().any(|of| path.starts_with(of) || path.ends_with(of));
-        if allowed(&source.path) || source.path.starts_with("tests/tidy/") {
+        // Tests speak to what they test in whatever way is at hand.
+        if allowed(&source.path) || source.path.contains("/tests/") || source.path.starts_with("tests/tidy/")
+        {
             continue;
         }
         for (number, line) in source.code() {

@@ -193,7 +193,7 @@ fn message(message: String) -> TypeError {
 }
 
 /// Whether Go would leave the field out.
-fn vanishes(table: &Table, field: &Field, value: &Value) -> bool {
+pub(crate) fn vanishes(table: &Table, field: &Field, value: &Value) -> bool {
     let go = &field.go;
     if go.pointer || !(go.omit_empty || go.omit_zero) {
         return false;

@@ -22,6 +22,7 @@ mod shape;
 mod table;
 mod validate;
 
+pub(crate) use check::vanishes;
 pub use check::{TypeError, Unknown, cannot_be_handled, check, strict_error};
 pub use custom::SchemaError;
 pub use defaults::apply_defaults;
