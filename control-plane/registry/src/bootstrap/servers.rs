@@ -38,8 +38,10 @@ fn service(registry: &Registry, port: u16) -> Value {
 
 fn slice(addresses: &[IpAddr], port: u16) -> Value {
     let family = if addresses.first().is_some_and(IpAddr::is_ipv6) { "IPv6" } else { "IPv4" };
-    let endpoints: Vec<Value> =
-        addresses.iter().map(|ip| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}})).collect();
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}}))
+        .collect();
     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": NAME}},
         "addressType": family, "endpoints": endpoints,
@@ -50,7 +52,9 @@ fn old_style(addresses: &[IpAddr], port: u16) -> Value {
     let addresses: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
     let subsets = match addresses.is_empty() {
         true => json!([]),
-        false => json!([{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]),
+        false => {
+            json!([{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}])
+        }
     };
     json!({"apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": NAME, "namespace": NAMESPACE,
@@ -66,4 +70,3 @@ async fn put(registry: &Registry, object: Value) -> Result<(), Status> {
         Ok(_) => Ok(()),
     }
 }
-

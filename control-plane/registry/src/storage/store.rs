@@ -83,6 +83,11 @@ impl Storage {
     /// Waits until the cache holds every write that was acknowledged before the call (invariant S4).
     pub(crate) async fn be_current(&self, cache: &Cache) -> Result<(), Status> {
         cache.wait_filled(limits::CACHE_FILL_MAX).await?;
+        self.catch_up().await
+    }
+
+    /// Waits until the caches hold every write that was acknowledged before the call.
+    pub(crate) async fn catch_up(&self) -> Result<(), Status> {
         let revision = self.request(self.kv.read_revision()).await?;
         self.wait_for(revision.0).await
     }

@@ -21,15 +21,19 @@ impl Core {
         claims: &dyn Claims,
         old: Option<&Value>,
         object: &mut Value,
+        retry: bool,
     ) -> Result<Side, Status> {
         let named = claims.of(object);
         let own = old.map(|old| claims.of(old)).unwrap_or_default();
+        if retry {
+            // What was in the way is in the store, so it will be in the cache: choose with it in sight.
+            self.storage.catch_up().await?;
+        }
         let mut held = self.held().await?;
         let foreign = |held: &Held| named.difference(&own).find(|claim| held.has(claim)).cloned();
         if foreign(&held).is_some() {
             // The cache may not have seen yet that it was given back.
-            let now = self.storage.request(self.storage.kv.read_revision()).await?;
-            self.storage.wait_for(now.0).await?;
+            self.storage.catch_up().await?;
             held = self.held().await?;
             if let Some(claim) = foreign(&held) {
                 return Err(claims.taken(object, &claim));

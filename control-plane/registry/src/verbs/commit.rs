@@ -119,7 +119,7 @@ impl Write<'_> {
     ) -> Result<Outcome, Status> {
         let side = match self.row.strategy.claims() {
             Some(claims) if self.facet == Facet::Main => {
-                self.core.claim(claims, old, mutated.object_mut()).await?
+                self.core.claim(claims, old, mutated.object_mut(), retry).await?
             }
             _ => Side::default(),
         };
