@@ -18,6 +18,10 @@ use client::{
 use ipnet::{IpNet, Ipv4Net};
 use registry::{Caller, Registry};
 use serde::{Deserialize, Serialize};
+use store_client::{
+    Kv,
+    remote::{self, RemoteKv},
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -59,6 +63,8 @@ pub struct Options {
     pub listen_peer: Option<SocketAddr>,
     /// Where the etcd API is served to clients with a certificate of the cluster; nowhere when not set.
     pub listen_etcd: Option<SocketAddr>,
+    /// Use the store at these etcd endpoints instead of a member of our own.
+    pub etcd_servers: Vec<String>,
     /// Tells clusters with the same addresses apart.
     pub cluster_token: String,
     /// Addresses of pods.
@@ -90,6 +96,7 @@ impl Default for Options {
             peers: Vec::new(),
             listen_peer: None,
             listen_etcd: None,
+            etcd_servers: Vec::new(),
             cluster_token: "kontiki".to_owned(),
             cluster_cidr: cidr(10, 244),
             service_cidr: cidr(10, 96),
@@ -139,7 +146,7 @@ pub enum Error {
 pub struct ControlPlane {
     pki: Pki,
     address: SocketAddr,
-    store: store::Handle,
+    store: Option<store::Handle>,
     registry: Registry,
     api: apiserver::Handle,
     parts: JoinSet<(&'static str, Result<(), Error>)>,
@@ -161,18 +168,21 @@ impl ControlPlane {
         }
         let pki = Pki::open(&options.pki_dir.clone().unwrap_or_else(|| options.data_dir.join("pki")))?;
         let certificate = Certificate::issue(&options, &pki)?;
-        let store = store::Server::start(store_options(&options, &pki, &certificate)?).await?;
-        let handle = store.handle();
         let stop = CancellationToken::new();
-        let registry = Registry::start(Arc::new(handle.clone()), registry_options(&options), stop.clone())
-            .await
-            .map_err(Error::Registry)?;
+        let mut parts = JoinSet::new();
+        let (kv, store): (Arc<dyn Kv>, _) = if options.etcd_servers.is_empty() {
+            let server = store::Server::start(store_options(&options, &pki, &certificate)?).await?;
+            let (handle, ending) = (server.handle(), stop.clone());
+            parts.spawn(async move { ("the store", server.run(ending).await.map_err(Error::from)) });
+            (Arc::new(handle.clone()), Some(handle))
+        } else {
+            (Arc::new(remote_store(&options, &pki)?), None)
+        };
+        let registry =
+            Registry::start(kv, registry_options(&options), stop.clone()).await.map_err(Error::Registry)?;
         let server = apiserver::Server::bind(api_options(&options, &pki, &certificate)?, registry.clone()).await?;
         let (address, api) = (server.local_addr(), server.handle());
 
-        let mut parts = JoinSet::new();
-        let ending = stop.clone();
-        parts.spawn(async move { ("the store", store.run(ending).await.map_err(Error::from)) });
         let ending = stop.clone();
         parts.spawn(async move { ("the API server", server.run(ending).await.map_err(Error::from)) });
         let advertised = SocketAddr::new(options.advertise, address.port());
@@ -191,14 +201,17 @@ impl ControlPlane {
         });
         if options.scheduler {
             let context = context(&options, &api, "kube-scheduler", &stop);
-            let election = scheduler_election(&options);
+            let election = scheduler_election(&options.name, options.leadership_s);
             parts.spawn(async move {
                 lead_scheduler(election, context).await;
                 ("the scheduler", Ok(()))
             });
         }
         if options.controllers {
-            let plugin = controllers::Controllers::new(controller_options(&options, &pki))
+            let cluster = IpNet::V4(options.cluster_cidr);
+            let settings =
+                controller_options(cluster, options.node_grace_s, options.leadership_s, pki.ca().to_owned());
+            let plugin = controllers::Controllers::new(settings)
                 .map_err(|why| Error::Options(why.to_string()))?;
             let context = context(&options, &api, "kube-controller-manager", &stop);
             parts.spawn(async move {
@@ -207,7 +220,7 @@ impl ControlPlane {
             });
         }
         info!(server = options.name, %address, "server started");
-        Ok(Self { pki, address, store: handle, registry, api, parts, stop })
+        Ok(Self { pki, address, store, registry, api, parts, stop })
     }
 
     /// Waits until the API serves and what every cluster has exists.
@@ -243,8 +256,8 @@ impl ControlPlane {
         Remote::from_channel(self.api.local_channel(admin))
     }
 
-    /// The store below: watch it, back it up, ask who leads.
-    pub fn store(&self) -> store::Handle {
+    /// The store below, if it is in this process: watch it, back it up, ask who leads.
+    pub fn store(&self) -> Option<store::Handle> {
         self.store.clone()
     }
 
@@ -295,7 +308,7 @@ fn context(options: &Options, api: &apiserver::Handle, name: &str, stop: &Cancel
 }
 
 /// Runs the scheduler while this server leads.
-async fn lead_scheduler(options: election::Options, context: Context) {
+pub(crate) async fn lead_scheduler(options: election::Options, context: Context) {
     let (objects, stop) = (Arc::clone(&context.objects), context.shutdown.clone());
     let term = |fence, term| {
         let context = context.for_term(fence, term);
@@ -304,13 +317,13 @@ async fn lead_scheduler(options: election::Options, context: Context) {
     Elector::new(objects, options).run_while_leading(stop, term).await;
 }
 
-fn scheduler_election(options: &Options) -> election::Options {
-    let lease = Duration::from_secs(options.leadership_s);
+pub(crate) fn scheduler_election(identity: &str, leadership_s: u64) -> election::Options {
+    let lease = Duration::from_secs(leadership_s);
     election::Options {
         lease,
         renew: lease * 2 / 3,
         retry: lease / 3,
-        ..election::Options::new("kube-system", "kube-scheduler", &options.name)
+        ..election::Options::new("kube-system", "kube-scheduler", identity)
     }
 }
 
@@ -396,6 +409,17 @@ fn store_options(options: &Options, pki: &Pki, certificate: &Certificate) -> Res
     Ok(store)
 }
 
+fn remote_store(options: &Options, pki: &Pki) -> Result<RemoteKv, Error> {
+    let client = pki.client("kontiki-apiserver", &[])?;
+    let tls = remote::Tls {
+        ca_pem: pki.ca().to_owned(),
+        identity_pem: Some((client.certificate, client.key)),
+        server_name: None,
+    };
+    let options = remote::Options { endpoints: options.etcd_servers.clone(), tls: Some(tls), ..remote::Options::default() };
+    RemoteKv::new(options).map_err(|why| Error::Options(format!("etcdServers: {why}")))
+}
+
 fn registry_options(options: &Options) -> registry::Options {
     registry::Options {
         service_cidrs: vec![IpNet::V4(options.service_cidr)],
@@ -421,14 +445,14 @@ fn api_options(options: &Options, pki: &Pki, certificate: &Certificate) -> Resul
     })
 }
 
-fn controller_options(options: &Options, pki: &Pki) -> controllers::Options {
+pub(crate) fn controller_options(cluster: IpNet, node_grace_s: u64, leadership_s: u64, ca: String) -> controllers::Options {
     controllers::Options {
-        cluster_cidr: IpNet::V4(options.cluster_cidr),
-        node_grace_seconds: options.node_grace_s,
-        root_ca: pki.ca().to_owned(),
-        lease_seconds: options.leadership_s,
-        renew_seconds: options.leadership_s * 2 / 3,
-        retry_seconds: options.leadership_s / 3,
+        cluster_cidr: cluster,
+        node_grace_seconds: node_grace_s,
+        root_ca: ca,
+        lease_seconds: leadership_s,
+        renew_seconds: leadership_s * 2 / 3,
+        retry_seconds: leadership_s / 3,
         ..controllers::Options::default()
     }
 }

@@ -24,6 +24,7 @@ mod http;
 pub mod local;
 pub mod pki;
 mod presence;
+pub mod roles;
 
 pub use agent::Agent;
 pub use control_plane::{ControlPlane, Error, Options, Peer};

@@ -152,7 +152,7 @@ pub struct AgentStatus {
 pub async fn status(data_dir: &Path) -> Result<Status, Error> {
     let layout = state::Layout::new(data_dir);
     let cluster = layout.read()?;
-    let probe = ready::Probe::new(&layout, &cluster)?;
+    let probe = ready::Probe::new(&layout)?;
     let mut servers = Vec::new();
     for server in &cluster.servers {
         let pid = process::running(&layout.server(&server.name));

@@ -33,8 +33,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    pub fn new(layout: &Layout, cluster: &Cluster) -> Result<Self, Error> {
-        let _ = cluster;
+    /// With a certificate made for the occasion.
+    pub fn new(layout: &Layout) -> Result<Self, Error> {
         let failed = |why: &dyn std::fmt::Display| Error::Pki(why.to_string());
         let pki = Pki::open(&layout.pki()).map_err(|why| failed(&why))?;
         let admin = pki.client("kontiki-status", &["system:masters"]).map_err(|why| failed(&why))?;
@@ -50,7 +50,7 @@ impl Probe {
     /// What a server says of itself; `None` when it does not answer.
     pub async fn server(&self, server: &Server) -> Option<Answer> {
         let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.http.get(server.api_port, "/readyz"));
-        let ready = asked.await.ok()?.ok()?.status == 200;
+        let ready = asked.await.ok()?.ok()? == 200;
         let leads = tokio::time::timeout(ANSWER_TIMEOUT, self.leads(server));
         Some(Answer { ready, leader: leads.await.is_ok_and(|leads| leads.unwrap_or(false)) })
     }

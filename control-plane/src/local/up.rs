@@ -72,7 +72,7 @@ pub async fn up(request: Request, progress: &(dyn Fn(&str) + Sync)) -> Result<St
     for server in &cluster.servers {
         start_server(&layout, &cluster, server, &request.program, progress)?;
     }
-    let probe = Probe::new(&layout, &cluster)?;
+    let probe = Probe::new(&layout)?;
     wait_for_servers(&layout, &cluster, &probe).await?;
     progress(&format!("the API answers at {}", cluster.servers[0].api_url()));
     for agent in &cluster.agents {
