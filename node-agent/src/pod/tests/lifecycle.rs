@@ -175,7 +175,7 @@ async fn probes_gate_readiness_and_restart_what_hangs() {
         probe
     };
     let spec = json!({"containers": [{"name": "web", "image": "web:1",
-        "readinessProbe": exec(json!({})),
+        "readinessProbe": exec(json!({"periodSeconds": 5})),
         "livenessProbe": exec(json!({"initialDelaySeconds": 30, "terminationGracePeriodSeconds": 3})),
     }]});
     node.create(spec).await;
