@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, header};
 use hyper::body::Incoming;
 use registry::Registry;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     audit,
@@ -37,6 +37,8 @@ pub struct Gateway {
     pub authorizer: Authorizer,
     /// The way to node agents.
     pub nodes: NodeClient,
+    /// Everything that runs beside the requests: connections, tunnels, watches of gRPC streams.
+    pub tasks: TaskTracker,
     /// Counters.
     pub metrics: Metrics,
     /// Documents of the OpenAPI endpoints, made once per catalog.
@@ -71,14 +73,16 @@ impl Gateway {
         registry: Registry,
         authenticator: Authenticator,
         authorizer: Authorizer,
-        nodes: NodeClient,
+        node_tls: Option<Arc<rustls::ClientConfig>>,
         options: &Options,
     ) -> Self {
+        let tasks = TaskTracker::new();
         Self {
             registry,
             authenticator,
             authorizer,
-            nodes,
+            nodes: NodeClient::new(node_tls, tasks.clone()),
+            tasks,
             metrics: Metrics::new(),
             documents: discovery::openapi::Documents::default(),
             rules_filled: watch::Sender::new(0),

@@ -1,5 +1,7 @@
 //! Logs and tunnels, through the API server to a node agent.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod harness;
 
 use harness::{ANN, Client, Cluster, wait_for};

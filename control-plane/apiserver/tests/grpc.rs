@@ -1,5 +1,7 @@
 //! `kontiki.objects.v1`, in memory and over TLS.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod harness;
 
 use api::Status;

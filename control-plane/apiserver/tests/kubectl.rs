@@ -1,5 +1,7 @@
 //! kubectl itself, when there is one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod harness;
 
 use std::process::Stdio;

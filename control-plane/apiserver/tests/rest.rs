@@ -1,5 +1,7 @@
 //! The REST API over a real TLS socket.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod harness;
 
 use harness::{ANN, Cluster, wait_for};

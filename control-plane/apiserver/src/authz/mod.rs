@@ -9,6 +9,7 @@ pub mod node;
 pub mod policy;
 pub mod rbac;
 pub mod review;
+pub mod upsert;
 
 use std::sync::{
     Arc,

@@ -35,14 +35,9 @@ pub struct Address {
 }
 
 impl NodeClient {
-    /// Without TLS settings every connection is refused.
-    pub fn new(tls: Option<Arc<ClientConfig>>) -> Self {
-        Self { tls, tasks: TaskTracker::new() }
-    }
-
-    /// The connections that are open.
-    pub fn tasks(&self) -> &TaskTracker {
-        &self.tasks
+    /// Without TLS settings every connection is refused. Connections are driven by `tasks`.
+    pub fn new(tls: Option<Arc<ClientConfig>>, tasks: TaskTracker) -> Self {
+        Self { tls, tasks }
     }
 
     /// A connection to a node agent over mutual TLS.

@@ -83,7 +83,7 @@ pub async fn upgrade(
     let mut response = reply::empty(101);
     *response.headers_mut() = answer.headers().clone();
     let closed = context.gateway.closed.clone();
-    context.gateway.nodes.tasks().spawn(async move {
+    context.gateway.tasks.spawn(async move {
         tokio::select! {
             () = closed.cancelled() => {}
             () = join(client, backend) => {}

@@ -28,7 +28,7 @@ pub fn multiplex(
     let (answers, stream) = mpsc::channel(limits::GRPC_WATCH_QUEUE);
     let ended = call.gateway.closing.child_token();
     let guard = ended.clone().drop_guard();
-    let tasks = call.gateway.nodes.tasks().clone();
+    let tasks = call.gateway.tasks.clone();
     tasks.spawn(async move {
         tokio::select! {
             () = ended.cancelled() => {}
@@ -83,7 +83,7 @@ async fn serve(
                 let stop = ended.child_token();
                 open.insert(id, stop.clone());
                 let (call, answers, finished) = (call.clone(), answers.clone(), finished.clone());
-                let tasks = call.gateway.nodes.tasks().clone();
+                let tasks = call.gateway.tasks.clone();
                 tasks.spawn(async move {
                     one(call, id, start, answers, stop).await;
                     let _ = finished.send(id).await;

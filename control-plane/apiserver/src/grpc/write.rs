@@ -7,7 +7,12 @@ use proto::objects as wire;
 use registry::{Deleted, ListOptions, PatchBody};
 
 use super::{Call, convert};
-use crate::{authn::token, authz::escalation, limits, request::Attributes};
+use crate::{
+    authn::token,
+    authz::{escalation, upsert},
+    limits,
+    request::Attributes,
+};
 
 /// Creates an object, posts to a subresource, or asks for a token.
 pub async fn create(call: &Call, request: wire::CreateRequest) -> Result<Bytes, Status> {
@@ -45,6 +50,10 @@ pub async fn update(call: &Call, request: wire::UpdateRequest) -> Result<Bytes, 
     let options = convert::options(dry_run, field_manager, fence, &call.who.caller.user);
     let gateway = &call.gateway;
     call.perform(&Attributes::of("update", &target), async {
+        let row = gateway.registry.catalog().get(&target.scope.resource).cloned();
+        if row.is_some_and(|row| row.strategy.create_on_update()) {
+            upsert::check(gateway, &call.who, &target).await?;
+        }
         let body = escalation::check_update(gateway, &call.who, &target, convert::body(&body)?).await?;
         Ok(gateway.registry.update(&call.who.caller, &target, body, &options).await?.json)
     })
@@ -60,6 +69,9 @@ pub async fn patch(call: &Call, request: wire::PatchRequest) -> Result<Bytes, St
     let options = convert::options(dry_run, field_manager, fence, &call.who.caller.user);
     let gateway = &call.gateway;
     call.perform(&Attributes::of("patch", &target), async {
+        if matches!(patch, PatchBody::Apply { .. }) {
+            upsert::check(gateway, &call.who, &target).await?;
+        }
         let written = match escalation::concerns(&target) {
             true => escalation::patch(gateway, &call.who, &target, patch, &options).await?,
             false => gateway.registry.patch(&call.who.caller, &target, patch, &options).await?,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{body, object, options, read, review};
 use crate::{
-    authz::escalation,
+    authz::{escalation, upsert},
     gateway::Context,
     reply::{self, Response},
 };
@@ -46,6 +46,9 @@ pub async fn update(context: &Context, row: &Resource, incoming: Incoming) -> Re
         return Err(Status::bad_request(message));
     }
     let gateway = &context.gateway;
+    if row.strategy.create_on_update() {
+        upsert::check(gateway, &context.who, &target).await?;
+    }
     let value = escalation::check_update(gateway, &context.who, &target, decoded.value).await?;
     let written = gateway.registry.update(&context.who.caller, &target, value, &options).await?;
     let code = if written.created { 201 } else { 200 };
@@ -61,6 +64,9 @@ pub async fn patch(context: &Context, row: &Resource, incoming: Incoming) -> Res
     let (patch, warnings) = read_patch(context, &media, &bytes, &options)?;
     let target = context.what.target();
     let gateway = &context.gateway;
+    if matches!(patch, PatchBody::Apply { .. }) {
+        upsert::check(gateway, &context.who, &target).await?;
+    }
     let written = match escalation::concerns(&target) {
         true => escalation::patch(gateway, &context.who, &target, patch, &options).await?,
         false => gateway.registry.patch(&context.who.caller, &target, patch, &options).await?,

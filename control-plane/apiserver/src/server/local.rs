@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use super::connection;
@@ -14,10 +13,11 @@ use crate::{
 };
 
 /// A channel that connects, when first used, to `gateway` as `who`.
-pub fn channel(gateway: Arc<Gateway>, tasks: TaskTracker, who: Identity) -> Channel {
+pub fn channel(gateway: Arc<Gateway>, who: Identity) -> Channel {
     let connect = tower::service_fn(move |_| {
         let (gateway, peer) = (gateway.clone(), Peer::Fixed(who.clone()));
         let (ours, theirs) = tokio::io::duplex(limits::LOCAL_CHANNEL_BYTES);
+        let tasks = gateway.tasks.clone();
         tasks.spawn(connection::serve(gateway, ours, peer, None));
         async move { Ok::<_, std::io::Error>(TokioIo::new(theirs)) }
     });

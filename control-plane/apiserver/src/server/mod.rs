@@ -9,12 +9,11 @@ use std::{net::SocketAddr, sync::Arc};
 use api::Status;
 use registry::{Caller, Registry};
 use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     authn::{Authenticator, Identity, StaticTokens, token},
     authz::{Authorizer, policy},
-    connect::node::NodeClient,
     gateway::Gateway,
     limits,
     options::{Options, PemError},
@@ -62,7 +61,6 @@ pub struct Handle {
     gateway: Arc<Gateway>,
     tls: Arc<tls::Reloadable>,
     options: Arc<Options>,
-    tasks: TaskTracker,
 }
 
 impl Server {
@@ -74,12 +72,11 @@ impl Server {
         let authorizer = Authorizer::new(registry.clone());
         let nodes =
             options.node_client.as_ref().map(|c| tls::node_client(c, &options.client_ca)).transpose()?;
-        let gateway = Gateway::new(registry, authenticator, authorizer, NodeClient::new(nodes), &options);
+        let gateway = Gateway::new(registry, authenticator, authorizer, nodes, &options);
         let listen = |source| Error::Listen { address: options.bind, source };
         let listener = TcpListener::bind(options.bind).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let handle =
-            Handle { gateway: Arc::new(gateway), tls, options: Arc::new(options), tasks: TaskTracker::new() };
+        let handle = Handle { gateway: Arc::new(gateway), tls, options: Arc::new(options) };
         Ok(Self { listener, address, handle })
     }
 
@@ -109,12 +106,12 @@ impl Server {
             gateway.rules_filled.clone(),
             shutdown.clone(),
         );
-        handle.tasks.spawn(rules);
+        handle.gateway.tasks.spawn(rules);
         accept(&listener, &handle, &shutdown).await;
         drop(listener);
         gateway.closing.cancel();
-        handle.tasks.close();
-        if tokio::time::timeout(limits::DRAIN_TIMEOUT, handle.tasks.wait()).await.is_err() {
+        handle.gateway.tasks.close();
+        if tokio::time::timeout(limits::DRAIN_TIMEOUT, handle.gateway.tasks.wait()).await.is_err() {
             tracing::warn!("requests were still open when the time to drain was over");
         }
         gateway.closed.cancel();
@@ -127,7 +124,7 @@ impl Handle {
     /// as if it had come by network.
     pub fn local_channel(&self, caller: Caller) -> tonic::transport::Channel {
         let who = Identity { caller, extra: Default::default() }.authenticated();
-        local::channel(self.gateway.clone(), self.tasks.clone(), who)
+        local::channel(self.gateway.clone(), who)
     }
 
     /// Reads certificate, key and authorities again; connections made from now on use them.
@@ -169,7 +166,7 @@ async fn accept(listener: &TcpListener, handle: &Handle, shutdown: &Cancellation
             Ok((stream, remote)) => {
                 let gateway = handle.gateway.clone();
                 let acceptor = handle.tls.acceptor();
-                handle.tasks.spawn(async move {
+                handle.gateway.tasks.spawn(async move {
                     connection::serve_tls(gateway, acceptor, stream, remote).await;
                     drop(slot);
                 });
