@@ -63,8 +63,8 @@ pub struct PodNetwork {
     options: Options,
     cidrs: Mutex<Vec<IpNet>>,
     peers: Mutex<Vec<(IpNet, IpAddr)>>,
-    /// Held while the shared parts (bridge, tables) are changed.
-    changing: tokio::sync::Mutex<()>,
+    /// Held while the shared parts (bridge, tables) are changed. True when they are as they should be.
+    prepared: tokio::sync::Mutex<bool>,
 }
 
 impl PodNetwork {
@@ -72,7 +72,7 @@ impl PodNetwork {
     pub fn new(options: Options) -> Result<Self> {
         options.validate()?;
         let cidrs = Mutex::new(options.pod_cidrs.clone());
-        Ok(Self { options, cidrs, peers: Mutex::default(), changing: tokio::sync::Mutex::default() })
+        Ok(Self { options, cidrs, peers: Mutex::default(), prepared: tokio::sync::Mutex::default() })
     }
 
     /// The pod CIDRs of this node, at most one of each family.
@@ -102,14 +102,21 @@ impl PodNetwork {
 
     /// Makes the bridge, forwarding and masquerading what they should be.
     pub async fn prepare(&self) -> Result<()> {
-        let _changing = self.changing.lock().await;
+        *self.prepared.lock().await = false;
+        self.ensure_prepared().await
+    }
+
+    async fn ensure_prepared(&self) -> Result<()> {
+        let mut prepared = self.prepared.lock().await;
         let cidrs = self.pod_cidrs();
-        if cidrs.is_empty() {
+        if *prepared || cidrs.is_empty() {
             return Ok(());
         }
         links::ensure_bridge(&self.options, &cidrs).await?;
         let peers = self.peers.lock().clone();
-        nft::apply(&self.options, &cidrs, &peers).await
+        nft::apply(&self.options, &cidrs, &peers).await?;
+        *prepared = true;
+        Ok(())
     }
 
     /// Gives a pod, by its pinned network namespace, an interface and addresses.
@@ -122,9 +129,15 @@ impl PodNetwork {
         if cidrs.is_empty() {
             return Err(Error::NotReady(self.not_ready().unwrap_or_default()));
         }
-        self.prepare().await?;
+        self.ensure_prepared().await?;
         let addresses = self.ipam().reserve(id, &cidrs)?;
-        match links::connect(&self.options, id, namespace, &addresses, &cidrs).await {
+        let mut connected = links::connect(&self.options, id, namespace, &addresses, &cidrs).await;
+        if connected.is_err() {
+            // Somebody may have taken the bridge away.
+            self.prepare().await?;
+            connected = links::connect(&self.options, id, namespace, &addresses, &cidrs).await;
+        }
+        match connected {
             Ok(()) => Ok(Attachment { addresses }),
             Err(error) => {
                 links::disconnect(id).await?;
@@ -150,7 +163,7 @@ impl PodNetwork {
         if mappings.is_empty() {
             return Ok(());
         }
-        let _changing = self.changing.lock().await;
+        let _changing = self.prepared.lock().await;
         nft::map_ports(&self.options, id, addresses, mappings).await
     }
 
@@ -161,7 +174,7 @@ impl PodNetwork {
 
     /// Other nodes' pod CIDRs and the node address each is reached by. Replaces all earlier ones.
     pub async fn set_peers(&self, peers: Vec<(IpNet, IpAddr)>) -> Result<()> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.prepared.lock().await;
         routes::set(&peers).await?;
         *self.peers.lock() = peers.clone();
         let cidrs = self.pod_cidrs();
@@ -170,7 +183,7 @@ impl PodNetwork {
 
     /// Removes everything from the kernel: bridge, tables, routes.
     pub async fn remove(&self) -> Result<()> {
-        let _changing = self.changing.lock().await;
+        *self.prepared.lock().await = false;
         routes::set(&[]).await?;
         nft::remove(&self.options).await?;
         links::remove_bridge(&self.options).await

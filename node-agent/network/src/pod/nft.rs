@@ -95,7 +95,7 @@ fn port_rules(options: &Options, id: &str, addresses: &[IpAddr], mappings: &[Por
         line(
             &mut text,
             format_args!(
-                "add chain inet {table} {chain}-{suffix} {{ type nat hook {hook} priority dstnat; policy accept; }}"
+                "add chain inet {table} {chain}-{suffix} {{ type nat hook {hook} priority -100; policy accept; }}"
             ),
         );
         for mapping in mappings {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kontiki-cri serve DIR NAME [POD_CIDR...]    serves CRI on DIR/run/cri.sock
+//! kontiki-cri purge DIR NAME                  removes every pod and the pod network
 //! kontiki-cri image build NAME VERSION FILE   assembles the hello image from /bin/busybox
 //! kontiki-cri shim ...                        started by the above for each pod
 //! ```
@@ -22,12 +23,13 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         // Before anything starts a thread.
         ["shim", ref rest @ ..] => return shim::main(rest.iter().map(Into::into)),
-        ["serve", directory, name, ref cidrs @ ..] => serve(Path::new(directory), name, cidrs),
+        ["serve", directory, name, ref cidrs @ ..] => with_server(Path::new(directory), name, cidrs, serve),
+        ["purge", directory, name] => with_server(Path::new(directory), name, &[], Server::purge),
         ["image", "build", name, version, file] => {
             build(&Recipe::hello(name, version, Path::new("/bin/busybox")), Path::new(file))
         }
         _ => Err(Error::Invalid(format!(
-            "usage: {0} serve DIR NAME [POD_CIDR...] | {0} image build NAME VERSION FILE",
+            "usage: {0} serve DIR NAME [POD_CIDR...] | {0} purge DIR NAME | {0} image build NAME VERSION FILE",
             Path::new(&program).display()
         ))),
     };
@@ -40,7 +42,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(directory: &Path, name: &str, cidrs: &[&str]) -> Result<()> {
+/// Starts a server and hands it to `work`.
+fn with_server<F>(directory: &Path, name: &str, cidrs: &[&str], work: impl FnOnce(Server) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
     tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).init();
     let program = std::env::current_exe().map_err(Error::file("finding", "this program"))?;
     let command = vec![program.to_string_lossy().into_owned(), "shim".into()];
@@ -50,19 +56,20 @@ fn serve(directory: &Path, name: &str, cidrs: &[&str]) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let options = Options::in_dir(directory, name, command).with_pod_cidrs(cidrs);
     let runtime = tokio::runtime::Runtime::new().map_err(Error::system("starting the async runtime"))?;
-    runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let server = Server::start(options).await?;
-        tracing::info!("serving");
-        let stop = shutdown.clone();
-        let waiting = tokio::spawn(async move {
-            // Without a signal handler the default action ends the process, which pods survive as well.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        });
-        let served = server.serve(shutdown).await;
-        waiting.abort();
-        served
-    })
+    runtime.block_on(async { work(Server::start(options).await?).await })
+}
+
+async fn serve(server: Server) -> Result<()> {
+    tracing::info!("serving");
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let waiting = tokio::spawn(async move {
+        // Without a signal handler the default action ends the process, which pods survive as well.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+        }
+    });
+    let served = server.serve(shutdown).await;
+    waiting.abort();
+    served
 }

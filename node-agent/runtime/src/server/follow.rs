@@ -30,7 +30,11 @@ impl Runtime {
         }
         let known = self.sandboxes.lock().keys().cloned().collect();
         self.network.retain(&known)?;
-        if known.is_empty() { Ok(()) } else { Ok(self.network.prepare().await?) }
+        if let Err(error) = self.network.prepare().await {
+            // Pods on the host's network do without; for others the next attempt says what is wrong.
+            tracing::error!(error = crate::error::chain(&error), "preparing the pod network");
+        }
+        Ok(())
     }
 
     async fn recover_sandbox(self: &Arc<Self>, id: &str) -> Result<()> {

@@ -134,6 +134,22 @@ impl Server {
         served.map_err(|error| Error::State(format!("serving CRI: {}", crate::error::chain(&error))))
     }
 
+    /// Removes every pod, the pod network and the cgroups: what stops a node for good. Images stay.
+    pub async fn purge(self) -> Result<()> {
+        let Self { runtime, listener } = self;
+        drop(listener);
+        let sandboxes: Vec<_> = runtime.sandboxes.lock().keys().cloned().collect();
+        for id in sandboxes {
+            runtime.remove_sandbox(&id).await?;
+        }
+        runtime.stopping.cancel();
+        runtime.tasks.close();
+        runtime.tasks.wait().await;
+        runtime.network.remove().await?;
+        files::remove_all(&runtime.options.socket)?;
+        runtime.cgroups.remove(&runtime.options.cgroup_parent)
+    }
+
     /// The images, for importing without going through CRI.
     pub fn images(&self) -> Arc<Store> {
         self.runtime.images.clone()

@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(all.len(), 1);
         let one = &all[0];
         assert_eq!(one.name, "eth0");
-        let numbers = [&one.rx_bytes, &one.rx_errors, &one.tx_bytes, &one.tx_errors]
-            .map(|field| field.clone().unwrap().value);
+        let numbers =
+            [one.rx_bytes, one.rx_errors, one.tx_bytes, one.tx_errors].map(|field| field.unwrap().value);
         assert_eq!(numbers, [1500, 1, 900, 2]);
     }
 }

@@ -55,7 +55,8 @@ pub struct Running {
     pid: i32,
     exit: oneshot::Receiver<i32>,
     ends: Ends,
-    kill_on_disconnect: bool,
+    /// What a process gets when its client leaves: nothing, unless it was promised an end or has lost its terminal.
+    farewell: Option<rustix::process::Signal>,
 }
 
 impl Shim {
@@ -77,24 +78,29 @@ impl Shim {
         let (pid, ends) = made?;
         let pid = pid.as_raw();
         adjust_oom_score(pid, container.wish.oom_score_adj);
-        Ok(Running { pid, exit: self.exit_of(pid), ends, kill_on_disconnect: wish.kill_on_disconnect })
+        let farewell = match (wish.kill_on_disconnect, wish.tty) {
+            (true, _) => Some(rustix::process::Signal::KILL),
+            (false, true) => Some(rustix::process::Signal::HUP),
+            (false, false) => None,
+        };
+        Ok(Running { pid, exit: self.exit_of(pid), ends, farewell })
     }
 }
 
 impl Running {
     /// Carries frames between a client and the process until the process has ended.
     pub async fn stream(self, mut reader: OwnedReadHalf, writer: impl AsyncWrite + Unpin) {
-        let Self { pid, exit, ends, kill_on_disconnect } = self;
+        let Self { pid, exit, ends, farewell } = self;
         let writer = Rc::new(Mutex::new(writer));
         let terminal = ends.outputs.first().map(|(_, stream)| stream.clone());
         let outputs =
             ends.outputs.into_iter().map(|(source, stream)| copy_output(source, stream, writer.clone()));
         let mut outputs = Box::pin(futures::future::join_all(outputs));
         let input = async {
-            feed(&mut reader, ends.stdin, terminal).await;
-            if kill_on_disconnect && let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            feed(&mut reader, ends.stdin, terminal, || {}).await;
+            if let (Some(signal), Some(pid)) = (farewell, rustix::process::Pid::from_raw(pid)) {
                 // Ended by itself meanwhile: nothing to do.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = rustix::process::kill_process(pid, signal);
             }
             std::future::pending::<()>().await;
         };
@@ -136,8 +142,13 @@ async fn copy_output(source: Source, stream: Rc<Stream>, writer: Rc<Mutex<impl A
     }
 }
 
-/// Passes a client's frames to a process until the client is gone.
-pub async fn feed(reader: &mut OwnedReadHalf, mut stdin: Option<Rc<Stream>>, terminal: Option<Rc<Stream>>) {
+/// Passes a client's frames to a process until the client is gone. `on_end` is called when the client ends its input.
+async fn feed(
+    reader: &mut OwnedReadHalf,
+    mut stdin: Option<Rc<Stream>>,
+    terminal: Option<Rc<Stream>>,
+    on_end: impl Fn(),
+) {
     while let Ok(Some((kind, payload))) = receive_frame(reader).await {
         match kind {
             Kind::Stdin => {
@@ -149,7 +160,9 @@ pub async fn feed(reader: &mut OwnedReadHalf, mut stdin: Option<Rc<Stream>>, ter
             }
             Kind::StdinEnd => {
                 // A terminal has no end of input; the client's end of file is a character.
-                stdin = None;
+                if stdin.take().is_some() {
+                    on_end();
+                }
             }
             Kind::Resize => {
                 if let (Some(terminal), [c1, c0, r1, r0]) = (&terminal, &payload[..]) {
@@ -176,11 +189,14 @@ pub async fn attach(
             let terminal = stream.clone();
             let wanted = if stdin { stream } else { None };
             let had_input = wanted.is_some();
-            // The container keeps its own handle, so this client's end is not the end for others.
-            feed(&mut reader, wanted, terminal).await;
-            if had_input && container.wish.stdin_once {
-                container.close_stdin();
-            }
+            // The container keeps its own handle: this client's end is the end for others only if that was asked for.
+            let end = || {
+                if had_input && container.wish.stdin_once {
+                    container.close_stdin();
+                }
+            };
+            feed(&mut reader, wanted, terminal, end).await;
+            end();
         }
     };
     let copy = async {

@@ -85,6 +85,15 @@ impl Node {
         self.images = ImageServiceClient::new(channel);
     }
 
+    /// Ends the runtime and removes everything it made, as when a node is taken away.
+    pub fn purge(&mut self) {
+        let process = self.process.as_mut().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let directory = self.directory.path().to_str().unwrap();
+        assert!(run(env!("CARGO_BIN_EXE_kontiki-cri"), &["purge", directory, &self.name]));
+    }
+
     pub fn path(&self, relative: &str) -> PathBuf {
         self.directory.path().join(relative)
     }

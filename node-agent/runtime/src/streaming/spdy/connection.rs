@@ -263,7 +263,8 @@ impl Driver {
         let (sender, inbox) = mpsc::channel(INBOX_FRAMES);
         let too_many = {
             let mut inboxes = self.shared.inboxes.lock();
-            let too_many = inboxes.len() >= SPDY_STREAMS_MAX || inboxes.contains_key(&id) || id % 2 == 0;
+            let too_many =
+                inboxes.len() >= SPDY_STREAMS_MAX || inboxes.contains_key(&id) || id.is_multiple_of(2);
             if !too_many && !fin {
                 inboxes.insert(id, sender);
             }
