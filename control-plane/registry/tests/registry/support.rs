@@ -132,7 +132,7 @@ pub async fn next(stream: &mut WatchStream) -> (EventKind, String, i64) {
 }
 
 pub async fn event(stream: &mut WatchStream) -> Event {
-    tokio::time::timeout(Duration::from_secs(600), stream.next())
+    tokio::time::timeout(Duration::from_secs(120), stream.next())
         .await
         .expect("an event in time")
         .unwrap()

@@ -1,5 +1,7 @@
 //! Watches: order, selectors, the past, bookmarks, slow readers.
 
+use std::time::Duration;
+
 use api::Reason;
 use futures::StreamExt as _;
 use registry::{EventKind, ListOptions, PatchBody, WatchOptions};
@@ -122,9 +124,11 @@ async fn a_watcher_that_does_not_keep_up_is_cut_off() {
         let patch = PatchBody::Merge(json!({"data": {"n": n.to_string()}}));
         world.patch(&at("configmaps", "a"), patch).await.unwrap();
     }
+    // The cache has seen everything; the reader has read nothing.
+    world.get("configmaps", "a").await.unwrap();
     let mut count = 0;
     let end = loop {
-        match watch.next().await {
+        match tokio::time::timeout(Duration::from_secs(30), watch.next()).await.expect("an end in time") {
             Some(Ok(_)) => count += 1,
             Some(Err(status)) => break status,
             None => panic!("the stream must say why it ends"),
