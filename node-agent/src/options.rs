@@ -42,8 +42,6 @@ pub struct Options {
     pub server_tls: Option<ServerTls>,
     /// Parent of all pod cgroups, as CRI understands it; empty for the root.
     pub cgroup_root: String,
-    /// Pods read from files here run without the API server, and are shown there as mirror pods.
-    pub manifest_dir: Option<PathBuf>,
     /// Version in the node's status.
     pub kubelet_version: String,
     /// How often the node's status is computed. It is written when it changed.
@@ -84,7 +82,6 @@ impl Default for Options {
             server_addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             server_tls: None,
             cgroup_root: String::new(),
-            manifest_dir: None,
             kubelet_version: concat!("v1.36.0-kontiki", env!("CARGO_PKG_VERSION")).into(),
             status_interval: Duration::from_secs(10),
             status_report_interval: Duration::from_secs(5 * 60),

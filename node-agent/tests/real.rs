@@ -3,6 +3,8 @@
 //!
 //! The program is its own harness, because it also becomes the pods' shims.
 
+#![expect(clippy::unwrap_used, reason = "a test without a harness is not known as one")]
+
 mod support;
 
 use std::{process::ExitCode, time::Duration};
@@ -97,9 +99,17 @@ async fn a_pod_serves(stage: &mut Stage) {
     assert!(ip.starts_with("10.88.0."), "{ip}");
     let page = stage.get_page(&ip).await;
     assert!(page.contains("hostname: web"), "{page}");
-    let shown = stage.exec("web", "web", "cat /scratch/made /etc/settings/colour /etc/login/word /etc/fields/name; \
-        echo; echo $COLOUR $NODE; cat /etc/hosts; cat /etc/resolv.conf").await;
-    for part in ["ready\n", "blueopenweb\n", "blue n1\n", &format!("{ip}\tweb\n"), "search default.svc.cluster.local"] {
+    let shown = stage
+        .exec(
+            "web",
+            "web",
+            "cat /scratch/made /etc/settings/colour /etc/login/word /etc/fields/name; \
+        echo; echo $COLOUR $NODE; cat /etc/hosts; cat /etc/resolv.conf",
+        )
+        .await;
+    for part in
+        ["ready\n", "blueopenweb\n", "blue n1\n", &format!("{ip}\tweb\n"), "search default.svc.cluster.local"]
+    {
         assert!(shown.contains(part), "{part:?} in {shown}");
     }
 }
@@ -117,7 +127,8 @@ async fn logs_and_exec_reach_it(stage: &mut Stage) {
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ("sec-websocket-protocol", "v5.channel.k8s.io"),
     ];
-    let (code, bytes) = stage.fetch("/exec/default/web/web?command=echo&command=hello&output=1", &upgrade).await;
+    let (code, bytes) =
+        stage.fetch("/exec/default/web/web?command=echo&command=hello&output=1", &upgrade).await;
     assert_eq!(code, 101);
     assert!(bytes.contains("hello\n"), "{bytes:?}");
     let (code, summary) = stage.fetch("/stats/summary", &[]).await;
@@ -155,14 +166,22 @@ async fn a_restarted_agent_adopts_it(stage: &mut Stage) {
 }
 
 async fn a_changed_config_map_arrives(stage: &mut Stage) {
-    stage.client.merge::<ConfigMap>("default", "settings", &json!({"data": {"colour": "red"}})).await.unwrap();
-    let red = async |stage: &Stage| (stage.exec("web", "web", "cat /etc/settings/colour").await == "red").then_some(());
+    stage
+        .client
+        .merge::<ConfigMap>("default", "settings", &json!({"data": {"colour": "red"}}))
+        .await
+        .unwrap();
+    let red = async |stage: &Stage| {
+        (stage.exec("web", "web", "cat /etc/settings/colour").await == "red").then_some(())
+    };
     stage.wait_for("red", red).await;
 }
 
 async fn a_deleted_pod_leaves_nothing(stage: &mut Stage) {
     stage.client.delete::<Pod>("default", "web", &client::typed::Deletion::default()).await.unwrap();
-    let gone = async |stage: &Stage| stage.client.find::<Pod>("default", "web").await.unwrap().is_none().then_some(());
+    let gone = async |stage: &Stage| {
+        stage.client.find::<Pod>("default", "web").await.unwrap().is_none().then_some(())
+    };
     stage.wait_for("gone from the API", gone).await;
     let empty = async |stage: &Stage| stage.is_empty().await.then_some(());
     stage.wait_for("gone from the node", empty).await;

@@ -64,10 +64,11 @@ async fn bounded<T>(
     }
 }
 
+/// A call that should be immediate. Boxed: some requests are large, and futures hold them by value.
 async fn quick<T>(
     call: impl Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T> {
-    bounded(limits::CRI_TIMEOUT, call).await
+    Box::pin(bounded(limits::CRI_TIMEOUT, call)).await
 }
 
 fn missing(what: &str) -> Error {
@@ -109,7 +110,7 @@ impl Runtime for Remote {
         let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.into() };
         // Upstream doubles the limit here: the network may be slow to set up.
         let call = async { self.runtime.clone().run_pod_sandbox(request).await };
-        Ok(bounded(limits::CRI_TIMEOUT * 2, call).await?.pod_sandbox_id)
+        Ok(Box::pin(bounded(limits::CRI_TIMEOUT * 2, call)).await?.pod_sandbox_id)
     }
 
     async fn stop_sandbox(&self, id: &str) -> Result<()> {
@@ -145,7 +146,8 @@ impl Runtime for Remote {
             config: Some(config),
             sandbox_config: Some(sandbox),
         };
-        Ok(quick(self.runtime.clone().create_container(request)).await?.container_id)
+        let call = async { self.runtime.clone().create_container(request).await };
+        Ok(Box::pin(quick(call)).await?.container_id)
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
@@ -241,7 +243,7 @@ impl Runtime for Remote {
     ) -> Result<String> {
         let request = v1::PullImageRequest { image: image_spec(name), auth, sandbox_config: Some(sandbox) };
         let call = async { self.images.clone().pull_image(request).await };
-        Ok(bounded(limits::PULL_TIMEOUT, call).await?.image_ref)
+        Ok(Box::pin(bounded(limits::PULL_TIMEOUT, call)).await?.image_ref)
     }
 
     async fn remove_image(&self, id: &str) -> Result<()> {

@@ -577,7 +577,10 @@ fn stop(context: Context<'_>, plan: &mut Plan) {
 /// Nothing is left but the object: the API may forget it.
 fn delete(context: Context<'_>, plan: &mut Plan) {
     let Context { pod, memory, now, .. } = context;
-    if !spec::is_deleting(pod) || memory.removed {
+    let done_here = pod.metadata.deletion_grace_period_seconds == Some(0)
+        && pod.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty());
+    // What only waits for finalizers is no longer ours to delete.
+    if !spec::is_deleting(pod) || memory.removed || done_here {
         return;
     }
     match memory.delete_due {

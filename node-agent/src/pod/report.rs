@@ -177,8 +177,8 @@ impl Handle {
                 }
                 true
             }
-            // The pod is gone, or another one has its name: its status no longer matters.
-            Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => {
+            // The pod is gone: its status no longer matters.
+            Err(status) if status.is(Reason::NotFound) => {
                 debug!(uid, error = %status, "a pod's status is no longer wanted");
                 pods.remove(uid);
                 true

@@ -293,7 +293,7 @@ impl Worker {
 
     fn report(&mut self, observed: &Observed, plan: &Plan, now: Timestamp) {
         if self.memory.removed {
-            return;
+            return self.shared.reporter.forget(&self.uid);
         }
         let node = self.shared.node.read().clone();
         let context = Context { pod: &self.pod, observed, memory: &self.memory, now };

@@ -177,8 +177,8 @@ pub struct Usage {
 
 impl Usage {
     fn of(stats: &v1::ContainerStats, sampler: &Sampler) -> Self {
-        let cpu = stats.cpu.clone().unwrap_or_default();
-        let memory = stats.memory.clone().unwrap_or_default();
+        let cpu = stats.cpu.unwrap_or_default();
+        let memory = stats.memory.unwrap_or_default();
         let attributes = stats.attributes.clone().unwrap_or_default();
         let cpu_nanos = value(cpu.usage_core_nano_seconds.as_ref());
         let told = value(cpu.usage_nano_cores.as_ref());

@@ -20,11 +20,7 @@ use kontiki_node_agent::{
 use runtime::image::build::{Recipe, build};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
-    task::JoinHandle,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take here, on a machine that others use.
@@ -78,7 +74,8 @@ impl Stage {
             std::process::exit(status.code().unwrap_or(1));
         }
         assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let mut stage = Self::set(name).await;
             scene(&mut stage).await;
@@ -99,7 +96,8 @@ impl Stage {
         let objects = fake::Objects::new();
         let client = Client::new(Arc::new(objects.clone()));
         for namespace in ["default", "kube-node-lease"] {
-            let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+            let namespace: Namespace =
+                serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
             client.create(&namespace).await.unwrap();
         }
         let (client_tls, anonymous_tls) = make_certificates(dir.path());
@@ -169,7 +167,8 @@ impl Stage {
                 return pod.clone();
             }
             if Instant::now() > deadline {
-                let events = self.client.list::<k8s_openapi::api::core::v1::Event>("default", "").await.unwrap();
+                let events =
+                    self.client.list::<k8s_openapi::api::core::v1::Event>("default", "").await.unwrap();
                 let events: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
                 panic!("{what}: not in time: {:#?} {events:#?}", pod.map(|p| p.status));
             }
@@ -261,7 +260,10 @@ fn make_certificates(dir: &Path) -> (Arc<rustls::ClientConfig>, Arc<rustls::Clie
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::new(ca, ca_key);
     let server_key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&server_key, &issuer).unwrap();
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&server_key, &issuer)
+        .unwrap();
     let client_key = KeyPair::generate().unwrap();
     let mut client = CertificateParams::new(Vec::<String>::new()).unwrap();
     client.distinguished_name.push(DnType::CommonName, "kube-apiserver-kubelet-client");
