@@ -1,6 +1,6 @@
 //! Bodies of requests: bounded reading, and decoding of JSON and YAML to a tree.
 
-use api::{Reason, Status, schema};
+use api::{GroupVersionKind, Reason, Status, protobuf, schema};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use registry::FieldValidation;
 use serde_json::Value;
 
-use super::protobuf;
 use crate::limits;
 
 /// Reads a whole body, at most [`limits::BODY_BYTES_MAX`].
@@ -40,13 +39,19 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// Decodes by media type.
-pub fn decode(headers: &HeaderMap, body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+/// Decodes by media type. A protobuf body that does not say its kind is taken as `expected`.
+pub fn decode(
+    headers: &HeaderMap,
+    expected: &GroupVersionKind,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
     match media(headers).as_str() {
         "" | "application/json" => json(body, validation),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(body),
-        protobuf::MEDIA => {
-            let value = protobuf::decode(body).map_err(|error| invalid(error.to_string()))?;
+        protobuf::MEDIA_TYPE => {
+            let value = protobuf::decode(schema::Table::builtin(), expected, body)
+                .map_err(|error| invalid(error.to_string()))?;
             Ok(Decoded { value, warnings: Vec::new() })
         }
         _ => Err(unsupported()),
@@ -103,7 +108,8 @@ mod tests {
     fn with(media: &str, body: &str) -> Result<Value, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, media.parse().unwrap());
-        decode(&headers, body.as_bytes(), FieldValidation::Warn).map(|d| d.value)
+        let kind = GroupVersionKind::new("", "v1", "ConfigMap");
+        decode(&headers, &kind, body.as_bytes(), FieldValidation::Warn).map(|d| d.value)
     }
 
     #[test]

@@ -5,7 +5,6 @@ pub mod body;
 pub mod negotiate;
 mod object;
 pub mod options;
-pub mod protobuf;
 mod read;
 mod review;
 mod watch;

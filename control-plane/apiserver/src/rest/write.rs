@@ -1,6 +1,6 @@
 //! create, update, patch, delete and deletecollection.
 
-use api::{Status, meta, status::Cause};
+use api::{GroupVersionKind, Status, meta, status::Cause};
 use hyper::body::Incoming;
 use registry::{Deleted, FieldValidation, PatchBody, Resource, WriteOptions, Written};
 use serde_json::Value;
@@ -145,7 +145,10 @@ async fn delete_options(context: &Context, incoming: Incoming) -> Result<(Value,
     let bytes = body::read(incoming).await?;
     let body = match bytes.is_empty() {
         true => None,
-        false => Some(body::decode(&context.headers, &bytes, FieldValidation::Ignore)?.value),
+        false => {
+            let kind = GroupVersionKind::new("", "v1", "DeleteOptions");
+            Some(body::decode(&context.headers, &kind, &bytes, FieldValidation::Ignore)?.value)
+        }
     };
     if let Some(body) = &body {
         let kind = body.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
@@ -173,7 +176,9 @@ async fn decode(
     let decoded = if bytes.is_empty() {
         body::Decoded { value: serde_json::json!({}), warnings: Vec::new() }
     } else {
-        body::decode(&context.headers, &bytes, options.field_validation)?
+        let kind =
+            row.subresource(&context.what.subresource).map_or_else(|| row.gvk(), |sub| sub.kind.clone());
+        body::decode(&context.headers, &kind, &bytes, options.field_validation)?
     };
     if !decoded.value.is_object() {
         return Err(Status::bad_request("the body is not an object"));
