@@ -40,8 +40,10 @@ pub const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 pub const FEED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to watch the store again.
 pub const FEED_BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How long admission waits for a namespace or service account that was created a moment ago.
-pub const ADMISSION_WAIT_MAX: Duration = Duration::from_millis(250);
+/// How often admission looks for the service account of a namespace that was created a moment ago.
+pub const ACCOUNT_LOOKUPS_MAX: u32 = 10;
+/// Pause between these looks; one second in all, as upstream has it.
+pub const ACCOUNT_LOOKUP_PAUSE: Duration = Duration::from_millis(100);
 
 /// Attempts of a write whose caller gave no resource version, before it answers 409. Upstream's patch has 5;
 /// conflicts here are found without a round trip, so more are affordable.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Request;
 use crate::{
-    clock,
+    clock, limits,
     storage::codec,
     strategy::rules::{items, text},
     tree::{items_mut, object_at, set, set_default},
@@ -51,12 +51,21 @@ async fn account(request: &Request<'_>, name: &str) -> Result<Value, Status> {
         ))
     };
     let cache = request.core.cache_of("", "v1", "serviceaccounts").ok_or_else(missing)?;
-    let cached = if cache.is_filled() { cache.get(request.namespace, name) } else { None };
-    let found = match cached {
-        Some(found) => Some(found),
-        None => request.core.storage.read(&cache, request.namespace, name).await?,
-    };
-    codec::tree(&found.ok_or_else(missing)?.json)
+    // The controller that makes the account of a new namespace may be a moment behind.
+    for attempt in 0..limits::ACCOUNT_LOOKUPS_MAX {
+        let cached = if cache.is_filled() { cache.get(request.namespace, name) } else { None };
+        let found = match cached {
+            Some(found) => Some(found),
+            None => request.core.storage.read(&cache, request.namespace, name).await?,
+        };
+        if let Some(found) = found {
+            return codec::tree(&found.json);
+        }
+        if attempt + 1 < limits::ACCOUNT_LOOKUPS_MAX {
+            tokio::time::sleep(limits::ACCOUNT_LOOKUP_PAUSE).await;
+        }
+    }
+    Err(missing())
 }
 
 fn mounts_token(pod: &Value, account: &Value) -> bool {

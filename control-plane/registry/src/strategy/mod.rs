@@ -110,6 +110,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether a new object may bring its status: a node that registers says at once what it has.
+    fn creates_with_status(&self) -> bool {
+        false
+    }
+
     /// Defaults that depend on other fields, after the static ones of the schema.
     fn defaults(&self, _object: &mut Value) {}
 

@@ -19,6 +19,10 @@ impl Strategy for Node {
         FIELDS
     }
 
+    fn creates_with_status(&self) -> bool {
+        true
+    }
+
     fn prepare_create(&self, _: Context<'_>, object: &mut Value) {
         crate::tree::set_default(object, &["spec"], json!({}));
         crate::tree::set_default(object, &["status"], json!({}));

@@ -234,3 +234,42 @@ pub(crate) fn set_condition(object: &mut Value, kind: &str, status: &str, now: &
         None => conditions.push(condition),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let pod = |resources: Value| json!({"spec": {"containers": [{"resources": resources}]}});
+        for (resources, class) in [
+            (json!({}), "BestEffort"),
+            (json!({"requests": {"cpu": "1"}}), "Burstable"),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}),
+                "Guaranteed",
+            ),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}),
+                "Burstable",
+            ),
+            (
+                json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": "1", "memory": "1Gi"}}),
+                "Guaranteed",
+            ),
+            (json!({"requests": {"ephemeral-storage": "1Gi"}}), "BestEffort"),
+        ] {
+            assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_nobody_runs_needs_no_grace() {
+        let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node}, "status": {"phase": phase}});
+        assert_eq!(Pod.grace(&pod("", "Pending"), Some(60)), Grace::None);
+        assert_eq!(Pod.grace(&pod("n", "Succeeded"), None), Grace::None);
+        assert_eq!(Pod.grace(&pod("n", "Running"), None), Grace::Seconds(30));
+        assert_eq!(Pod.grace(&pod("n", "Running"), Some(0)), Grace::None);
+        assert_eq!(Pod.grace(&pod("n", "Running"), Some(-5)), Grace::Seconds(1));
+    }
+}

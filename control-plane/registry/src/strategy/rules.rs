@@ -2,7 +2,7 @@
 
 use api::{
     quantity::Quantity,
-    selector::{is_dns_label, is_dns_subdomain, is_label_value},
+    selector::{is_dns_subdomain, is_label_value},
     status::Cause,
 };
 use serde_json::Value;
@@ -24,9 +24,9 @@ pub(crate) fn name_faults(rule: NameRule, name: &str) -> Vec<&'static str> {
         NameRule::Subdomain => subdomain_faults(name),
         NameRule::Label => label_faults(name),
         NameRule::Label1035 => {
-            let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
             let mut faults = too_long(name, 63, "must be no more than 63 characters");
-            if !(begins && is_dns_label(&name[..name.len().min(63)]) || name.len() > 63 && begins) {
+            let letter_first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+            if !letter_first || !is_label_shaped(name) {
                 faults.push(LABEL_1035);
             }
             faults
@@ -61,16 +61,19 @@ fn subdomain_faults(name: &str) -> Vec<&'static str> {
 }
 
 fn label_faults(name: &str) -> Vec<&'static str> {
-    if is_dns_label(name) {
-        return Vec::new();
-    }
     let mut faults = too_long(name, 63, "must be no more than 63 characters");
-    let shaped = !name.is_empty()
-        && name.split('-').all(|p| p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
-    if faults.is_empty() || !shaped {
+    if !is_label_shaped(name) {
         faults.push(LABEL);
     }
     faults
+}
+
+/// A DNS label but for its length.
+fn is_label_shaped(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(|b| inner(b) && *b != b'-');
+    edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
 }
 
 fn too_long(name: &str, max: usize, fault: &'static str) -> Vec<&'static str> {
@@ -275,4 +278,52 @@ pub(crate) fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
 /// A text field, or empty.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_follow_their_rule() {
+        let long = "a".repeat(64);
+        for (rule, name, faults) in [
+            (NameRule::Subdomain, "a.b-c", 0),
+            (NameRule::Subdomain, "A", 1),
+            (NameRule::Label, "a-1", 0),
+            (NameRule::Label, "a.b", 1),
+            (NameRule::Label, "", 1),
+            (NameRule::Label, long.as_str(), 1),
+            (NameRule::Label1035, "a1", 0),
+            (NameRule::Label1035, "1a", 1),
+            (NameRule::Path, "system:node", 0),
+            (NameRule::Path, "a/b%", 2),
+            (NameRule::Path, "..", 1),
+        ] {
+            assert_eq!(name_faults(rule, name).len(), faults, "{rule:?} {name:?}");
+        }
+    }
+
+    #[test]
+    fn absent_null_and_empty_are_the_same() {
+        for blank in [json!(null), json!({}), json!([]), json!("")] {
+            assert!(same(None, Some(&blank)), "{blank}");
+        }
+        assert!(!same(None, Some(&json!(0))) && !same(Some(&json!(false)), None));
+        assert!(same(Some(&json!({"a": 1})), Some(&json!({"a": 1}))));
+    }
+
+    #[test]
+    fn label_keys_and_values_are_checked() {
+        let faults = |map: Value| {
+            let mut causes = Vec::new();
+            labels("metadata.labels", Some(&map), &mut causes);
+            causes.len()
+        };
+        assert_eq!(faults(json!({"a.io/b": "c", "d": ""})), 0);
+        assert_eq!(faults(json!({"/b": "c"})), 1);
+        assert_eq!(faults(json!({"a": "-"})), 1);
+        assert_eq!(faults(json!({"_": "x", "b": "y".repeat(64)})), 2);
+    }
 }

@@ -58,7 +58,7 @@ pub(super) async fn create_object(
 ) -> Result<Written, Status> {
     let now = clock::now();
     metadata::begin(row, &now, &mut object);
-    if row.has_status() {
+    if row.has_status() && !row.strategy.creates_with_status() {
         take(&mut object, &["status"]);
     }
     let prefix = match meta::name(&object) {

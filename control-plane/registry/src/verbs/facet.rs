@@ -77,7 +77,7 @@ impl Facet {
             Self::Status => Ok(with_metadata(old, &body, &[&["status"]])),
             Self::Finalize => Ok(with_metadata(old, &body, &[&["spec", "finalizers"]])),
             Self::Approval => Ok(with_metadata(old, &body, &[&["status", "conditions"]])),
-            Self::EphemeralContainers => Ok(with_claims(old, &body, &[&["spec", "ephemeralContainers"]])),
+            Self::EphemeralContainers => with_ephemeral(row, old, &body),
             Self::Resize => Ok(resized(old, &body)),
             Self::Scale => scaled(old, &body),
         }
@@ -100,10 +100,30 @@ fn with_claims(old: &Value, body: &Value, paths: &[&[&str]]) -> Value {
 
 fn with_metadata(old: &Value, body: &Value, paths: &[&[&str]]) -> Value {
     let mut new = with_claims(old, body, paths);
+    // A writer of the status that sends no metadata does not mean to remove it.
     for field in ["labels", "annotations", "finalizers", "ownerReferences", "managedFields"] {
-        copy(body, &mut new, &["metadata", field]);
+        if body.pointer(&format!("/metadata/{field}")).is_some() {
+            copy(body, &mut new, &["metadata", field]);
+        }
     }
     new
+}
+
+/// Ephemeral containers are added, never changed or removed.
+fn with_ephemeral(row: &Resource, old: &Value, body: &Value) -> Result<Value, Status> {
+    let mut new = with_claims(old, body, &[&["spec", "ephemeralContainers"]]);
+    row.strategy.defaults(&mut new);
+    let pointer = "/spec/ephemeralContainers";
+    for container in items(old.pointer(pointer)) {
+        let name = text(container, "/name");
+        if items(new.pointer(pointer)).any(|other| other == container) {
+            continue;
+        }
+        let why = format!("existing ephemeral containers {name:?} may not be removed or changed");
+        let cause = Cause::forbidden("spec.ephemeralContainers", &why);
+        return Err(Status::invalid(&row.group, &row.kind, api::meta::name(old), vec![cause]));
+    }
+    Ok(new)
 }
 
 fn resized(old: &Value, body: &Value) -> Value {

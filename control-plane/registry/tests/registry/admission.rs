@@ -14,7 +14,7 @@ async fn a_namespace_must_exist() {
     assert_eq!((refused.code, refused.message.as_str()), (404, "namespaces \"nowhere\" not found"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_service_account_must_exist() {
     let world = world().await;
     let mut object = pod("p");

@@ -143,3 +143,29 @@ async fn a_job_selects_by_its_own_uid() {
     assert_eq!(&created["spec"]["template"]["metadata"]["labels"]["controller-uid"], uid);
     assert_eq!((&created["spec"]["completions"], &created["spec"]["backoffLimit"]), (&json!(1), &json!(6)));
 }
+
+#[tokio::test]
+async fn ephemeral_containers_are_added_and_stay() {
+    let world = world().await;
+    world.create("pods", pod("p")).await.unwrap();
+    let target = at("pods", "p").subresource("ephemeralcontainers");
+    let debugger = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}});
+    let added = world.patch(&target, PatchBody::Strategic(debugger)).await.unwrap();
+    assert_eq!(added["spec"]["ephemeralContainers"][0]["imagePullPolicy"], "Always");
+    let none = PatchBody::Merge(json!({"spec": {"ephemeralContainers": []}}));
+    assert_eq!(world.patch(&target, none).await.unwrap_err().code, 422);
+}
+
+#[tokio::test]
+async fn a_node_registers_with_its_status_and_a_status_write_keeps_labels() {
+    let world = world().await;
+    let node =
+        json!({"metadata": {"name": "n1", "labels": {"zone": "a"}}, "status": {"capacity": {"cpu": "2"}}});
+    assert_eq!(world.create("nodes", node).await.unwrap()["status"]["capacity"]["cpu"], "2");
+    let status = json!({"metadata": {"name": "n1"}, "status": {"capacity": {"cpu": "4"}}});
+    let written = world.update_at(&at("nodes", "n1").subresource("status"), status).await.unwrap();
+    assert_eq!(
+        (&written["metadata"]["labels"]["zone"], &written["status"]["allocatable"]["cpu"]),
+        (&json!("a"), &json!("4"))
+    );
+}
