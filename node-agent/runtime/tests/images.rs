@@ -207,3 +207,31 @@ fn docker_archives_and_damaged_ones_are_told_apart() {
     std::fs::write(&path, "no archive at all").unwrap();
     assert!(archive::import(&store, &path, None).is_err());
 }
+
+#[test]
+fn layers_that_a_power_cut_may_have_damaged_are_forgotten() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let archive_path = directory.path().join("app.tar");
+    build(&small("app:1", "one"), &archive_path).unwrap();
+    let root = directory.path().join("store");
+    let store = Store::open(root.clone()).unwrap();
+    let image = archive::import(&store, &archive_path, None).unwrap().remove(0);
+    let record = root.join("layers").join(format!("{}.json", image.layers[0]));
+    // The flush ends by taking the mark away; only then may the test put another one there.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while std::fs::read_to_string(&record).unwrap().contains("unflushed_in") {
+        assert!(std::time::Instant::now() < deadline, "layers are never flushed");
+        std::thread::yield_now();
+    }
+    assert!(Store::open(root.clone()).unwrap().find("app:1").is_some());
+    let mut marked: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    marked["unflushed_in"] = "another boot".into();
+    std::fs::write(&record, marked.to_string()).unwrap();
+    let store = Store::open(root).unwrap();
+    assert!(store.find("app:1").is_none() && !record.exists());
+    archive::import(&store, &archive_path, None).unwrap();
+    assert!(store.find("app:1").is_some());
+}

@@ -10,12 +10,15 @@
 //!
 //! A layer is named by its chain id, which depends on every layer below it, so equal names mean equal
 //! content. Compressed layers are not kept: everything a container needs is in the unpacked form. A crash leaves a
-//! directory without its `.json`, or a layer that no image names; both are swept at the next start.
+//! directory without its `.json`, or a layer that no image names; both are swept at the next start. Flushing a large layer
+//! can take long on a busy disk, so it happens behind the import's back: until then the layer's record names the
+//! boot in which it was unpacked, and after a power cut such layers, and their images, are forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,7 @@ use super::reference::{Reference, is_digest};
 use super::unpack;
 use crate::error::{Error, Result};
 use crate::limits::IMAGE_LAYERS_MAX;
-use crate::sys::files;
+use crate::sys::files::{self, Durability};
 
 /// One image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +54,9 @@ struct LayerRecord {
     chain_id: String,
     diff_id: String,
     bytes: u64,
+    /// The boot in which it was unpacked, until it is known to be on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unflushed_in: Option<String>,
 }
 
 /// The images of one runtime. Blocking: call it off the async threads.
@@ -59,7 +65,7 @@ pub struct Store {
     root: PathBuf,
     catalogue: Mutex<BTreeMap<String, Image>>,
     /// Held while layers are added or swept, so that a sweep never takes a layer whose image is on its way.
-    layers: Mutex<()>,
+    layers: Arc<Mutex<()>>,
 }
 
 /// Where bytes of a layer come from.
@@ -74,9 +80,32 @@ impl Store {
         let path = root.join("images.json");
         let images: Vec<Image> = if path.exists() { files::read_json(&path)? } else { Vec::new() };
         let catalogue = images.into_iter().map(|image| (image.id.clone(), image)).collect();
-        let store = Self { root, catalogue: Mutex::new(catalogue), layers: Mutex::new(()) };
+        let store = Self { root, catalogue: Mutex::new(catalogue), layers: Arc::default() };
         store.empty_work()?;
+        store.forget_unflushed()?;
         Ok(store)
+    }
+
+    /// After a power cut: layers that may be incomplete, and the images made of them.
+    fn forget_unflushed(&self) -> Result<()> {
+        let boot = boot_id();
+        let directory = self.layers_dir();
+        let mut lost = BTreeSet::new();
+        for path in records(&directory)? {
+            let record = files::read_json::<LayerRecord>(&path);
+            let complete = record.is_ok_and(|record| record.unflushed_in.is_none_or(|other| other == boot));
+            if !complete {
+                files::remove_all(&path)?;
+                files::remove_all(&path.with_extension(""))?;
+                lost.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut catalogue = self.catalogue.lock();
+        catalogue.retain(|_, image| !image.layers.iter().any(|layer| lost.contains(layer)));
+        self.save(&catalogue)
     }
 
     fn empty_work(&self) -> Result<()> {
@@ -153,6 +182,7 @@ impl Store {
             layers.push(directory_name(&chain_id));
             chain = Some(chain_id);
         }
+        self.flush_behind();
         self.save_document(manifest_bytes)?;
         let id = self.save_document(config_bytes)?;
         let manifest_digest = digest_of(manifest_bytes);
@@ -187,17 +217,33 @@ impl Store {
             files::remove_all(&directory)?;
             return Err(Error::Image(format!("layer is {} but should be {diff_id}", unpacked.diff_id)));
         }
-        sync(&directory)?;
-        let record =
-            LayerRecord { chain_id: chain_id.into(), diff_id: diff_id.into(), bytes: unpacked.bytes };
+        let record = LayerRecord {
+            chain_id: chain_id.into(),
+            diff_id: diff_id.into(),
+            bytes: unpacked.bytes,
+            unflushed_in: Some(boot_id()),
+        };
         files::write_json(&record_path, &record)?;
         Ok(record.bytes)
+    }
+
+    /// Brings layers to disk and then says so in their records, on a thread of its own.
+    fn flush_behind(&self) {
+        let (directory, lock) = (self.layers_dir(), self.layers.clone());
+        let flush = move || {
+            if let Err(error) = flush(&directory, &lock) {
+                tracing::warn!(error = error.chain(), "unpacked layers are not known to be on disk");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("flush-layers".into()).spawn(flush) {
+            tracing::warn!(%error, "unpacked layers are not known to be on disk");
+        }
     }
 
     fn save_document(&self, bytes: &[u8]) -> Result<String> {
         let digest = digest_of(bytes);
         let path = self.root.join("documents").join(digest.trim_start_matches("sha256:"));
-        files::write_atomic(&path, bytes)?;
+        files::write_atomic(&path, bytes, Durability::Machine)?;
         Ok(digest)
     }
 
@@ -222,7 +268,7 @@ impl Store {
     }
 
     fn save(&self, catalogue: &BTreeMap<String, Image>) -> Result<()> {
-        files::write_json(&self.root.join("images.json"), &catalogue.values().collect::<Vec<_>>())
+        files::write_json_durable(&self.root.join("images.json"), &catalogue.values().collect::<Vec<_>>())
     }
 
     /// Removes a name; removes the image when it was named by id or loses its last name. Layers in `in_use` and
@@ -359,7 +405,32 @@ fn directory_name(chain_id: &str) -> String {
 }
 
 /// Unpacked files must be on disk before the record that says so.
-fn sync(directory: &Path) -> Result<()> {
+fn flush(directory: &Path, lock: &Mutex<()>) -> Result<()> {
+    let unflushed = |path: &PathBuf| {
+        files::read_json::<LayerRecord>(path).is_ok_and(|record| record.unflushed_in.is_some())
+    };
+    let waiting: Vec<_> = records(directory)?.into_iter().filter(unflushed).collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
     let file = fs::File::open(directory).map_err(Error::file("opening", directory))?;
-    rustix::fs::syncfs(&file).map_err(Error::system("flushing the image store"))
+    rustix::fs::syncfs(&file).map_err(Error::system("flushing the image store"))?;
+    let _changing = lock.lock();
+    // Some may have been removed meanwhile.
+    for path in waiting.into_iter().filter(unflushed) {
+        let record = LayerRecord { unflushed_in: None, ..files::read_json(&path)? };
+        files::write_json_durable(&path, &record)?;
+    }
+    Ok(())
+}
+
+fn records(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).map_err(Error::file("reading", directory))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect())
+}
+
+/// Tells one run of the kernel from another.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_string()
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::spec::user::User;
-use crate::sys::files;
+use crate::sys::files::{self, Durability};
 
 /// A sandbox on disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub struct ContainerRecord {
 
 /// Writes configuration and record, the record last.
 pub fn save(directory: &Path, config: &impl Message, record: &impl Serialize) -> Result<()> {
-    files::write_atomic(&directory.join("config.pb"), &config.encode_to_vec())?;
+    files::write_atomic(&directory.join("config.pb"), &config.encode_to_vec(), Durability::Process)?;
     update(directory, record)
 }
 
@@ -70,18 +70,24 @@ pub fn update(directory: &Path, record: &impl Serialize) -> Result<()> {
     files::write_json(&directory.join("record.json"), record)
 }
 
-/// Reads both; `None` when the record was never completed.
+/// Reads both; `None` when the record was never completed, or was cut short by a power cut (after which nothing of what
+/// it describes is left).
 pub fn load<C: Message + Default, R: DeserializeOwned>(directory: &Path) -> Result<Option<(C, R)>> {
     let record_path = directory.join("record.json");
-    if !record_path.exists() {
-        return Ok(None);
-    }
-    let record = files::read_json(&record_path)?;
     let path = directory.join("config.pb");
-    let bytes = fs::read(&path).map_err(Error::file("reading", &path))?;
-    let config = C::decode(bytes.as_slice())
-        .map_err(|error| Error::State(format!("{} is damaged: {error}", path.display())))?;
-    Ok(Some((config, record)))
+    let read = |path: &Path| match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("reading", path)(error)),
+    };
+    let (Some(record), Some(config)) = (read(&record_path)?, read(&path)?) else { return Ok(None) };
+    match (serde_json::from_slice(&record), C::decode(config.as_slice())) {
+        (Ok(record), Ok(config)) => Ok(Some((config, record))),
+        _ => {
+            tracing::warn!(path = %directory.display(), "forgetting a record that was cut short");
+            Ok(None)
+        }
+    }
 }
 
 /// Names of the sub-directories of a directory; none if it does not exist.

@@ -1,4 +1,4 @@
-//! Files that survive a crash: written aside, flushed, then renamed over the old ones.
+//! Files that survive a crash: written aside, then renamed over the old ones.
 
 use std::fs;
 use std::io::Write;
@@ -19,12 +19,23 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
         .map_err(Error::file("creating directory", path))
 }
 
+/// Whether bytes must be on disk before anyone is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives the death of this process. For what means nothing after a reboot, when every container is gone.
+    Process,
+    /// Survives a power cut.
+    Machine,
+}
+
 /// Replaces the file at once: a reader sees the old bytes or the new ones, whatever happens in between.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let result = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_data()?;
+        if durability == Durability::Machine {
+            file.sync_data()?;
+        }
         fs::rename(&temporary, path)
     });
     if result.is_err() {
@@ -34,10 +45,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     result.map_err(Error::file("writing", path))
 }
 
-/// [`write_atomic`] of a JSON document.
+/// [`write_atomic`] of a JSON document that a reboot may take.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let bytes = serde_json::to_vec(value).map_err(Error::parse(path.display().to_string()))?;
-    write_atomic(path, &bytes)
+    write_atomic(path, &bytes, Durability::Process)
+}
+
+/// [`write_atomic`] of a JSON document that a reboot must not take.
+pub fn write_json_durable<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(Error::parse(path.display().to_string()))?;
+    write_atomic(path, &bytes, Durability::Machine)
 }
 
 /// Reads a JSON document.
