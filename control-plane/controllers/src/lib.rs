@@ -6,25 +6,29 @@
 //!
 //! | controller | owns |
 //! |---|---|
-//! | [`mod@deployment`] | ReplicaSets of Deployments, one per revision |
-//! | [`mod@replicaset`] | Pods of ReplicaSets |
-//! | [`mod@endpoints`] | EndpointSlices and Endpoints of Services |
-//! | [`mod@namespace`] | the content of namespaces that end |
-//! | [`mod@serviceaccount`] | the default account and root certificate of each namespace |
-//! | [`mod@nodelifecycle`] | conditions, taints and pods of nodes that fall silent |
-//! | [`mod@nodeipam`] | the part of the pod network each node has |
-//! | [`mod@garbagecollector`] | objects whose owners are gone |
-//! | [`mod@statefulset`] | numbered Pods of StatefulSets, their claims and revisions |
-//! | [`mod@daemonset`] | Pods of DaemonSets and their revisions |
-//! | [`mod@job`] | Pods of Jobs, and finished Jobs whose time is over |
-//! | [`mod@podgc`] | pods nobody else removes |
+//! | `deployment` | ReplicaSets of Deployments, one per revision |
+//! | `replicaset` | Pods of ReplicaSets |
+//! | `endpoints` | EndpointSlices and Endpoints of Services |
+//! | `namespace` | the content of namespaces that end |
+//! | `serviceaccount` | the default account and root certificate of each namespace |
+//! | `nodelifecycle` | conditions, taints and pods of nodes that fall silent |
+//! | `nodeipam` | the part of the pod network each node has |
+//! | `garbagecollector` | objects whose owners are gone |
+//! | `statefulset` | numbered Pods of StatefulSets, their claims and revisions |
+//! | `daemonset` | Pods of DaemonSets and their revisions |
+//! | `job` | Pods of Jobs, and finished Jobs whose time is over |
+//! | `cronjob` | Jobs of CronJobs |
+//! | `disruption` | how many pods may be evicted under a budget |
+//! | `podgc` | pods nobody else removes |
 //!
 //! Invariants: children are matched by their owner's UID; a pass after a crash is an ordinary pass; no write
 //! happens without leadership (C4); every pass bounds what it writes (`limits`).
 
 mod claim;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod environment;
 mod expect;

@@ -79,6 +79,8 @@ fn start(env: &Environment) {
     crate::daemonset::start(env);
     crate::statefulset::start(env);
     crate::job::start(env);
+    crate::cronjob::start(env);
+    crate::disruption::start(env);
     // Last, because nobody else should wait for the many resources it follows.
     crate::garbagecollector::start(env);
 }
