@@ -13,7 +13,7 @@ struct Command {
     #[command(flatten)]
     flags: store::cli::Flags,
     /// What to log: error, warn, info, debug, or a filter as in `store=debug`.
-    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info,openraft=error")]
     log_level: String,
 }
 

@@ -6,13 +6,13 @@ use crate::Revision;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The revision asked for is no longer kept.
-    #[error("required revision has been compacted (oldest kept revision is {oldest:?})")]
+    #[error("required revision has been compacted (the oldest kept is {})", oldest.0)]
     Compacted {
         /// The oldest revision that can still be read.
         oldest: Revision,
     },
     /// The revision asked for does not exist yet.
-    #[error("required revision is a future revision (newest revision is {newest:?})")]
+    #[error("required revision is a future revision (the newest is {})", newest.0)]
     FutureRevision {
         /// The newest revision.
         newest: Revision,

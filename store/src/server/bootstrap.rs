@@ -18,8 +18,17 @@ use super::{ClusterState, Error, Handle, Options, listen};
 use crate::limits::{JOIN_ATTEMPTS, JOIN_TIMEOUT};
 use crate::machine::Machine;
 
+/// What `member.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    id: MemberId,
+    cluster_id: u64,
+    cluster_token: String,
+}
+
 /// Who a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The member.
     pub id: MemberId,
@@ -47,45 +56,33 @@ pub async fn identity(options: &Options) -> Result<Identity, Error> {
     let refuse = |detail: String| Error::Directory { path: path.clone(), detail };
     match std::fs::read(&path) {
         Ok(content) => {
-            let identity: Identity =
+            let record: Record =
                 serde_json::from_slice(&content).map_err(|error| refuse(error.to_string()))?;
-            check_cluster(options, identity)?;
-            Ok(identity)
+            if record.cluster_token != options.cluster_token {
+                let Record { cluster_token, .. } = record;
+                let asked = &options.cluster_token;
+                return Err(refuse(format!("it belongs to cluster {cluster_token:?}, not {asked:?}")));
+            }
+            Ok(Identity { id: record.id, cluster_id: record.cluster_id })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let identity = match options.cluster_state {
                 ClusterState::New => founding(options),
                 ClusterState::Existing => join(options).await?,
             };
-            write(&path, identity).map_err(|error| refuse(error.to_string()))?;
+            write(&path, identity, &options.cluster_token).map_err(|error| refuse(error.to_string()))?;
             Ok(identity)
         }
         Err(error) => Err(refuse(error.to_string())),
     }
 }
 
-/// Options that name other founders than those of the directory's cluster are a mistake worth stopping for.
-fn check_cluster(options: &Options, identity: Identity) -> Result<(), Error> {
-    let founded = founding(options);
-    if options.cluster_state == ClusterState::New
-        && founded.id == identity.id
-        && founded.cluster_id != identity.cluster_id
-    {
-        return Err(Error::Directory {
-            path: options.data_dir.clone(),
-            detail: format!(
-                "it belongs to cluster {:x}, but the given members and token are those of cluster {:x}",
-                identity.cluster_id, founded.cluster_id
-            ),
-        });
-    }
-    Ok(())
-}
-
-fn write(path: &Path, identity: Identity) -> io::Result<()> {
+fn write(path: &Path, identity: Identity, token: &str) -> io::Result<()> {
+    let Identity { id, cluster_id } = identity;
+    let record = Record { id, cluster_id, cluster_token: token.to_owned() };
     let draft = path.with_extension("new");
     let mut file = File::create(&draft)?;
-    file.write_all(&serde_json::to_vec_pretty(&identity)?)?;
+    file.write_all(&serde_json::to_vec_pretty(&record)?)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -176,7 +173,10 @@ pub async fn initialize(handle: &Handle, options: &Options, identity: &Identity)
     }
     let members: BTreeMap<MemberId, Member> =
         options.members.iter().map(|(name, url)| (founder(options, url), described(name, url))).collect();
-    assert!(members.contains_key(&identity.id), "the options were checked to list this member");
+    if !members.contains_key(&identity.id) {
+        let detail = format!("member {} is not among the founding members", identity.id);
+        return Err(Error::Options { option: "members", detail });
+    }
     match raft.initialize(members).await {
         Ok(()) | Err(raft::Error::AlreadyInitialized) => Ok(()),
         Err(error) => Err(error.into()),

@@ -8,3 +8,4 @@ mod local;
 mod model;
 mod scripts;
 mod single;
+mod watches;
