@@ -84,7 +84,7 @@ fn server_side_apply_tells_who_owns_a_field() -> anyhow::Result<()> {
         return Ok(());
     }
     let cluster = Cluster::up(1, 0)?;
-    let config = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared\ndata:\n  a: {value}\n");
+    let config = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared\ndata:\n  a: \"{value}\"\n");
     let apply = |manager: &str, value: &str, force: &str| {
         let manager = format!("--field-manager={manager}");
         cluster.kubectl_with(&["apply", "--server-side", &manager, force, "-f", "-"], &config(value))
