@@ -72,10 +72,6 @@ pub const PROBES_AT_ONCE_MAX: usize = 64;
 
 /// Wait for the first state of a ConfigMap or Secret that a pod refers to.
 pub const REFERENCE_TIMEOUT: Duration = Duration::from_secs(10);
-/// First wait before a broken watch is opened again.
-pub const WATCH_RETRY_MIN: Duration = Duration::from_millis(200);
-/// Longest wait before a broken watch is opened again.
-pub const WATCH_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Files of a volume are refreshed at most this often after their source changed.
 pub const TOKEN_REFRESH_MIN: Duration = Duration::from_secs(10);
@@ -83,8 +79,6 @@ pub const TOKEN_REFRESH_MIN: Duration = Duration::from_secs(10);
 pub const TOKEN_REFRESH_PERCENT: i64 = 80;
 /// A token is replaced after this at the latest, as upstream.
 pub const TOKEN_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of a Secret or ConfigMap, and so of the files made from it.
-pub const PAYLOAD_BYTES_MAX: usize = 3 << 20;
 
 /// Size of a container's log file at which it is rotated, as upstream.
 pub const LOG_BYTES_MAX: u64 = 10 << 20;
@@ -99,8 +93,6 @@ pub const LOG_LINE_BYTES_MAX: usize = 256 << 10;
 /// Chunks of a log on their way to a reader.
 pub const LOG_CHUNKS_MAX: usize = 16;
 
-/// How often dead containers are looked for.
-pub const CONTAINER_GC: Duration = Duration::from_secs(60);
 /// How often unused images are looked for.
 pub const IMAGE_GC: Duration = Duration::from_secs(5 * 60);
 /// An image unused for less than this stays, as upstream's `imageMinimumGCAge`.

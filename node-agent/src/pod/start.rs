@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -25,6 +24,7 @@ use crate::{
     env::{self, Sources},
     references::Hold,
     shared::Shared,
+    sys::clock::remaining,
     volume,
 };
 
@@ -161,10 +161,10 @@ impl Start {
 
     async fn pull(&self, asked: &str, name: &str, events: &Events) -> Result<(), Failure> {
         events.container(&self.name, "Pulling", format!("Pulling image {asked:?}"));
-        let waiting = Instant::now();
+        let waiting = self.shared.clock.now();
         let permit = self.shared.pulls.acquire().await;
         let _permit = permit.map_err(|_| cancelled())?;
-        let begun = Instant::now();
+        let begun = self.shared.clock.now();
         let secrets: Vec<_> = {
             let names = spec::of(&self.pod).image_pull_secrets.iter().flatten();
             names.filter_map(|r| self.hold.secret(&r.name).ok().flatten()).collect()
@@ -179,11 +179,15 @@ impl Start {
         let size = self.shared.runtime.image(name).await.ok().flatten().map_or(0, |i| i.size);
         let text = format!(
             "Successfully pulled image {asked:?} in {} ({} including waiting). Image size: {size} bytes.",
-            short(begun.elapsed()),
-            short(waiting.elapsed())
+            short(self.since(begun)),
+            short(self.since(waiting))
         );
         events.container(&self.name, "Pulled", text);
         Ok(())
+    }
+
+    fn since(&self, begun: jiff::Timestamp) -> std::time::Duration {
+        remaining(begun, self.shared.clock.now())
     }
 
     async fn config(&self, container: &Container, image: &v1::Image) -> Result<v1::ContainerConfig, Failure> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         Container as ContainerSpec, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-        ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+        ContainerStateWaiting, ContainerStatus, HostIP, PodIP, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -237,11 +237,4 @@ fn terminated(node: &Node, container: &Container) -> ContainerState {
         signal: None,
     };
     ContainerState { terminated: Some(end), ..ContainerState::default() }
-}
-
-/// Whether a pod's own containers have all stopped according to a status: it can be deleted from the API.
-pub fn all_stopped(pod: &Pod, status: &PodStatus) -> bool {
-    let rows = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let running = |s: &ContainerStatus| s.state.as_ref().is_some_and(|state| state.running.is_some());
-    !rows.into_iter().any(running) || spec::containers(pod).next().is_none()
 }
