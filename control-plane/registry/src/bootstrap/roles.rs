@@ -466,8 +466,11 @@ const URL_ROLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Role, then kind and name of who has it.
-const BINDINGS: &[(&str, &str, &[(&str, &str)])] = &[
+/// Kind and name of who has a role.
+type Subject = (&'static str, &'static str);
+
+/// Name of the binding, role, and who has it.
+const BINDINGS: &[(&str, &str, &[Subject])] = &[
     ("cluster-admin", "cluster-admin", &[("Group", "system:masters")]),
     ("system:discovery", "system:discovery", &[("Group", "system:authenticated")]),
     ("system:basic-user", "system:basic-user", &[("Group", "system:authenticated")]),

@@ -122,7 +122,7 @@ pub(super) fn facts(json: &[u8], selectable: &'static [Selectable]) -> Result<Fa
     let mut values = values.into_iter();
     let mut next = || values.next().unwrap_or_default();
     (facts.namespace, facts.name, facts.uid) = (next(), next(), next());
-    facts.fields = selectable.iter().map(|s| (s.name, next())).map(|(name, value)| (name, value)).collect();
+    facts.fields = selectable.iter().map(|s| (s.name, next())).collect();
     for (field, s) in facts.fields.iter_mut().zip(selectable) {
         if field.1.is_empty() {
             field.1.push_str(s.default);
