@@ -216,7 +216,11 @@ impl Work {
                 self.cluster.place(&pod, &node);
             }
         } else if self.is_ours(&pod) {
-            self.queue.add(&pod.uid, pod.priority);
+            // Our own report that a pod fits nowhere changes the pod, but nothing that could make it fit.
+            let judged = |known: &Pod| (known.requirements.class, known.priority);
+            if self.waiting.get(&pod.uid).map(judged) != Some(judged(&pod)) {
+                self.queue.add(&pod.uid, pod.priority);
+            }
             self.waiting.insert(pod.uid.clone(), pod);
         } else {
             self.waiting.remove(&pod.uid);
