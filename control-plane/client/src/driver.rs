@@ -1,7 +1,7 @@
 //! The loop around a controller: takes keys from a queue, reconciles them, and decides what comes after.
 //!
 //! Knows workers, back-off and logging; must not know what is reconciled. A failure is logged here and
-//! nowhere else: conflicts quietly, since they only mean that the cache was behind.
+//! nowhere else: conflicts and objects that are gone quietly, since they only mean that the cache was behind.
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,7 +87,7 @@ fn settle<K: Key>(name: &'static str, queue: &Queue<K>, key: &K, outcome: Result
                 queue.add_after(key.clone(), delay);
             }
         }
-        Err(error) if error.is_conflict() || error.is_namespace_terminating() => {
+        Err(error) if error.is_conflict() || error.is_not_found() || error.is_namespace_terminating() => {
             debug!(controller = name, ?key, error = chain(&error), "will try again");
             queue.retry(key.clone());
         }

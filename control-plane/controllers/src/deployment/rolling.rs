@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn old_sets_shrink_broken_pods_first_and_never_below_the_minimum() {
         let bounds = Bounds { desired: 10, surge: 3, unavailable: 2 };
-        let cases: [(ReplicaSet, Vec<ReplicaSet>, Vec<(usize, i32)>); 5] = [
+        let cases = [
             (set("new", 3, 0), vec![set("old", 10, 10)], vec![(0, 8)]),
             (set("new", 5, 0), vec![set("old", 8, 8)], vec![]),
             (set("new", 5, 5), vec![set("old", 8, 8)], vec![(0, 3)]),
