@@ -405,6 +405,7 @@ pub async fn clean_up(options: Options) -> Result<(), Error> {
         serving.await.map_err(|_| Error::Ended("the container runtime"))??;
         removed?;
         network.remove().await.map_err(|why| Error::Network(why.to_string()))?;
+        runtime::remove::leftovers(&options.data_dir, &of.cgroup_parent)?;
     }
     Proxy::new(options.proxy()).remove().await.map_err(|why| Error::Network(why.to_string()))?;
     network::address::remove(plan::dns_address(options.service_cidr)).await?;

@@ -1,6 +1,6 @@
 //! What every long-running command needs: a runtime, a log, and a token that ends when the process is asked to stop.
 
-use std::future::Future;
+use std::{future::Future, io::IsTerminal};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,8 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 pub fn start_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,audit=warn"));
     // Started twice only by a mistake of ours, which costs nothing but the second one.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }
 
 /// Ends at SIGINT or SIGTERM. A closed terminal (SIGHUP) ends nothing: clusters outlive it.

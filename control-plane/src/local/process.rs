@@ -43,6 +43,8 @@ pub fn start(program: &Path, arguments: &[String], dir: &Path) -> Result<u32, Er
     let child = Command::new(program)
         .args(arguments)
         .current_dir(dir)
+        // Every thread would otherwise get an arena of its own, and keep what it once needed.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)

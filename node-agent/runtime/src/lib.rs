@@ -53,6 +53,7 @@ pub mod error;
 pub mod image;
 pub mod limits;
 pub mod options;
+pub mod remove;
 mod server;
 pub mod shim;
 mod spec;

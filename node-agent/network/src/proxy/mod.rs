@@ -61,6 +61,9 @@ pub trait Loader: Send + Sync + 'static {
     async fn load(&self, transaction: String) -> Result<(), nft::Error>;
 }
 
+/// Lets packets from `localhost` be led to pods. Our raw chain drops what would come in for 127.0.0.0/8 instead.
+const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
+
 /// First wait after a transaction failed; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Longest such wait.
@@ -86,6 +89,9 @@ impl Proxy {
     /// Follows services and endpoints until shutdown. The rules stay, so that traffic flows while the agent is
     /// restarted; [`Proxy::remove`] takes them away.
     pub async fn run(self, informers: Informers, shutdown: CancellationToken) {
+        if let Err(why) = std::fs::write(ROUTE_LOCALNET, "1") {
+            warn!(error = %why, "node ports will not answer on localhost");
+        }
         let services = informers.get::<Service>();
         let slices = informers.get::<EndpointSlice>();
         let (mut service_changes, mut slice_changes) = (services.changes(), slices.changes());
