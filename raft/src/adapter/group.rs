@@ -8,7 +8,8 @@ use bytes::Bytes;
 use openraft::alias::{StoredMembershipOf, WatchReceiverOf};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
-    ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
+    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError,
+    RaftError,
 };
 use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, Config, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
@@ -439,6 +440,10 @@ impl Group {
             RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_)) => {
                 Error::Unknown { action, detail: error.to_string() }.into()
             }
+            // A change is under way, or this leader has just been elected: soon it may be possible.
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+            )) => Error::Overloaded { what: "membership changes" }.into(),
             RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
                 Error::Membership(error.to_string()).into()
             }
