@@ -1,5 +1,6 @@
-//! The project's own tasks: verify, schema.
+//! The project's own tasks: verify, schema, bench.
 
+mod bench;
 mod schema;
 mod verify;
 
@@ -14,6 +15,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure, and print a table: start, pod, failover, api, store.
+    Bench(bench::Options),
     /// Derive the committed schema table from the published definitions.
     Schema(schema::Options),
     /// Check everything that CI checks.
@@ -22,6 +25,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Bench(options) => bench::run(&options),
         Task::Schema(options) => schema::run(&options),
         Task::Verify(options) => verify::run(&options),
     }

@@ -1,0 +1,32 @@
+//! `cargo xtask bench NAME`: builds what is measured as users get it, and runs the program that measures it.
+
+use std::process::Command;
+
+use anyhow::Context;
+
+/// Options of the task.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Which program: start, pod, failover, api or store.
+    name: String,
+    /// What the program is told, such as --quick or --help.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds and runs.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    // Both in one target directory, so that the program finds `kontiki` beside itself.
+    cargo(&["build", "--release", "--package", "kontiki-cli", "--package", "bench", "--bins"])?;
+    let mut run = vec!["run", "--release", "--quiet", "--package", "bench", "--bin", "kontiki-bench", "--"];
+    run.push(&options.name);
+    run.extend(options.arguments.iter().map(String::as_str));
+    cargo(&run)
+}
+
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(env!("CARGO")).args(arguments).status();
+    let status = status.with_context(|| format!("running cargo {}", arguments.join(" ")))?;
+    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(())
+}

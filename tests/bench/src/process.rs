@@ -1,0 +1,136 @@
+//! What the kernel says of a process: CPU time and memory; and which cores it may use.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, ensure};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{CpuSet, sched_setaffinity},
+};
+
+/// Ticks per second in `/proc/PID/stat`: part of the kernel's interface, 100 on every architecture we build for.
+const TICKS_PER_SECOND: u64 = 100;
+/// Core of the servers.
+pub const SERVER_CORE: usize = 0;
+/// Core of the generator.
+pub const GENERATOR_CORE: usize = 1;
+
+/// User and system time of a process with all its threads so far; a resolution of 10 ms.
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    parse_cpu(&text).with_context(|| format!("{path} has no CPU times"))
+}
+
+/// The sum of [`cpu`] over several processes.
+pub fn cpu_of(pids: &[u32]) -> anyhow::Result<Duration> {
+    pids.iter().map(|&pid| cpu(pid)).sum()
+}
+
+fn parse_cpu(stat: &str) -> Option<Duration> {
+    // The name stands in parentheses and may hold anything, so fields are counted from the last one: utime is the
+    // 14th of the line, stime the 15th.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// Resident at most so far.
+    pub peak: u64,
+}
+
+/// Reads the memory of a process.
+pub fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    parse_memory(&text).with_context(|| format!("{path} has no VmRSS"))
+}
+
+fn parse_memory(status: &str) -> Option<Memory> {
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(Memory { resident: kib("VmRSS:")? * 1024, peak: kib("VmHWM:")? * 1024 })
+}
+
+/// Ends a process at once, as a crash would.
+pub fn kill(pid: u32) -> anyhow::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process has such a number")?;
+    kill_process(pid, Signal::KILL).with_context(|| format!("killing process {}", pid.as_raw_nonzero()))
+}
+
+/// Whether containers and network namespaces can be made.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether servers and generator can have a core each.
+pub fn can_pin() -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores > GENERATOR_CORE && find("taskset").is_some()
+}
+
+/// Ties this thread, and what it starts from now on, to the generator's core.
+pub fn pin_generator() -> anyhow::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(GENERATOR_CORE);
+    sched_setaffinity(None, &cores).context("choosing a core for the generator")
+}
+
+/// A command that runs a program, on the servers' core if asked to.
+pub fn command(program: &Path, pinned: bool) -> Command {
+    if !pinned {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &SERVER_CORE.to_string()]).arg(program);
+    command
+}
+
+/// Finds a program on PATH.
+pub fn find(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// The `kontiki` program: what the variable KONTIKI names, else the one beside this program.
+pub fn kontiki() -> anyhow::Result<std::path::PathBuf> {
+    let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("kontiki"));
+    let program = std::env::var_os("KONTIKI").map_or_else(beside, |path| Ok(path.into()))?;
+    let advice = "build it with `cargo build --release -p kontiki-cli`, or name it in the variable KONTIKI";
+    ensure!(program.is_file(), "{} is missing: {advice}", program.display());
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_times_are_found_behind_a_strange_name() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 7 8 20 0 9 0 100 1000 10 0";
+        assert_eq!(parse_cpu(stat), Some(Duration::from_secs(2)));
+        assert_eq!(parse_cpu("42 (short) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_in_bytes() {
+        let status = "Name:\tx\nVmHWM:\t  20 kB\nVmRSS:\t  10 kB\n";
+        assert_eq!(parse_memory(status), Some(Memory { resident: 10240, peak: 20480 }));
+        assert_eq!(parse_memory("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        let pid = std::process::id();
+        assert!(cpu(pid).is_ok());
+        assert!(memory(pid).unwrap().resident > 0);
+    }
+}
