@@ -16,11 +16,14 @@ async fn main() -> anyhow::Result<()> {
     let (first, second, third) = (servers[0].handle(), servers[1].handle(), servers[2].handle());
 
     // Watch on the second member ...
-    let watch = Watch { keys: KeyRange::prefix("fruit/"), start: Revision(0), prev_kv: false, progress: false };
+    let watch =
+        Watch { keys: KeyRange::prefix("fruit/"), start: Revision(0), prev_kv: false, progress: false };
     let mut changes = second.watch(watch).await?;
 
     // ... write on the first and the third: any member takes writes, followers forward them.
-    for (member, key, value) in [(&first, "fruit/apple", "red"), (&third, "fruit/plum", "blue"), (&first, "stone/onyx", "black")] {
+    for (member, key, value) in
+        [(&first, "fruit/apple", "red"), (&third, "fruit/plum", "blue"), (&first, "stone/onyx", "black")]
+    {
         let written = member.txn(Txn { success: vec![Op::put(key, value)], ..Txn::default() }).await?;
         println!("wrote {key} at revision {}", written.revision.0);
     }
@@ -32,7 +35,12 @@ async fn main() -> anyhow::Result<()> {
         if let WatchMessage::Changes { changes, .. } = message {
             for change in changes {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                println!("saw {} = {} at revision {}", text(&change.kv.key), text(&change.kv.value), change.kv.mod_revision.0);
+                println!(
+                    "saw {} = {} at revision {}",
+                    text(&change.kv.key),
+                    text(&change.kv.value),
+                    change.kv.mod_revision.0
+                );
                 seen.push(text(&change.kv.key));
             }
         }

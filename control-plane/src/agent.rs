@@ -119,15 +119,19 @@ impl Options {
     }
 
     fn tls(&self) -> Result<ClientTls, Error> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
-        };
-        Ok(ClientTls { ca: read(&self.ca)?, cert: read(&self.client_certificate)?, key: read(&self.client_key)? })
+        let read =
+            |path: &Path| std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source });
+        Ok(ClientTls {
+            ca: read(&self.ca)?,
+            cert: read(&self.client_certificate)?,
+            key: read(&self.client_key)?,
+        })
     }
 
     fn runtime(&self) -> Result<runtime::Options, Error> {
         let shim = if self.shim_command.is_empty() {
-            let program = std::env::current_exe().map_err(|source| Error::File { path: "/proc/self/exe".into(), source })?;
+            let program = std::env::current_exe()
+                .map_err(|source| Error::File { path: "/proc/self/exe".into(), source })?;
             vec![program.display().to_string(), "shim".to_owned()]
         } else {
             self.shim_command.clone()
@@ -240,7 +244,9 @@ impl Agent {
                     follow_images(images, dirs, watching).await;
                     ("image import", Ok(()))
                 });
-                parts.spawn(async move { ("the container runtime", server.serve(ending).await.map_err(Error::from)) });
+                parts.spawn(async move {
+                    ("the container runtime", server.serve(ending).await.map_err(Error::from))
+                });
                 (socket, Some(network))
             }
         };
@@ -303,7 +309,11 @@ impl Agent {
 fn dns_options(options: &Options, address: Ipv4Addr) -> dns::Options {
     let mut resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     resolv_conf.truncate(RESOLV_CONF_BYTES_MAX);
-    dns::Options { listen: vec![SocketAddr::new(address.into(), 53)], domain: options.domain.clone(), resolv_conf }
+    dns::Options {
+        listen: vec![SocketAddr::new(address.into(), 53)],
+        domain: options.domain.clone(),
+        resolv_conf,
+    }
 }
 
 /// How often the image directories are looked at.
@@ -319,7 +329,9 @@ async fn follow_images(store: Arc<runtime::image::Store>, dirs: Vec<PathBuf>, st
             let import = move || runtime::image::archive::import(&store, &file, None);
             match tokio::task::spawn_blocking(import).await {
                 Ok(Ok(images)) => info!(path = %path.display(), images = images.len(), "imported"),
-                Ok(Err(why)) => warn!(path = %path.display(), error = %why, "an image archive cannot be imported"),
+                Ok(Err(why)) => {
+                    warn!(path = %path.display(), error = %why, "an image archive cannot be imported")
+                }
                 Err(_) => warn!(path = %path.display(), "importing an image archive was cut off"),
             }
         }
@@ -358,8 +370,12 @@ async fn routes(own: &str, network: &PodNetwork, informers: &Informers, stop: Ca
     let mut applied = None;
     let mut retry = ROUTE_RETRY_MIN;
     loop {
-        let mut wanted: Vec<(IpNet, IpAddr)> =
-            nodes.list().iter().filter(|node| node.metadata.name.as_deref() != Some(own)).flat_map(|n| peer(n)).collect();
+        let mut wanted: Vec<(IpNet, IpAddr)> = nodes
+            .list()
+            .iter()
+            .filter(|node| node.metadata.name.as_deref() != Some(own))
+            .flat_map(|n| peer(n))
+            .collect();
         wanted.sort();
         let mut failed = false;
         if applied.as_ref() != Some(&wanted) {
@@ -383,10 +399,12 @@ async fn routes(own: &str, network: &PodNetwork, informers: &Informers, stop: Ca
 /// Pod ranges of a node with the address they are reached by.
 fn peer(node: &Node) -> Vec<(IpNet, IpAddr)> {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let mut internal = addresses.filter(|address| address.type_ == "InternalIP").filter_map(|a| a.address.parse().ok());
+    let mut internal =
+        addresses.filter(|address| address.type_ == "InternalIP").filter_map(|a| a.address.parse().ok());
     let Some(via) = internal.next() else { return Vec::new() };
     let spec = node.spec.as_ref();
-    let ranges = spec.and_then(|spec| spec.pod_cidrs.clone().or_else(|| spec.pod_cidr.clone().map(|one| vec![one])));
+    let ranges =
+        spec.and_then(|spec| spec.pod_cidrs.clone().or_else(|| spec.pod_cidr.clone().map(|one| vec![one])));
     ranges.into_iter().flatten().filter_map(|range| Some((range.parse().ok()?, via))).collect()
 }
 

@@ -61,7 +61,7 @@ pub struct Options {
     pub peers: Vec<Peer>,
     /// Where the other members are listened to; needed with several.
     pub listen_peer: Option<SocketAddr>,
-    /// Where the etcd API is served to clients with a certificate of the cluster; nowhere when not set.
+    /// Where the etcd API is served to clients with a certificate of the store's authority; nowhere when not set.
     pub listen_etcd: Option<SocketAddr>,
     /// Use the store at these etcd endpoints instead of a member of our own.
     pub etcd_servers: Vec<String>,
@@ -171,7 +171,7 @@ impl ControlPlane {
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
         let (kv, store): (Arc<dyn Kv>, _) = if options.etcd_servers.is_empty() {
-            let server = store::Server::start(store_options(&options, &pki, &certificate)?).await?;
+            let server = store::Server::start(store_options(&options, &pki)?).await?;
             let (handle, ending) = (server.handle(), stop.clone());
             parts.spawn(async move { ("the store", server.run(ending).await.map_err(Error::from)) });
             (Arc::new(handle.clone()), Some(handle))
@@ -180,7 +180,8 @@ impl ControlPlane {
         };
         let registry =
             Registry::start(kv, registry_options(&options), stop.clone()).await.map_err(Error::Registry)?;
-        let server = apiserver::Server::bind(api_options(&options, &pki, &certificate)?, registry.clone()).await?;
+        let server =
+            apiserver::Server::bind(api_options(&options, &pki, &certificate)?, registry.clone()).await?;
         let (address, api) = (server.local_addr(), server.handle());
 
         let ending = stop.clone();
@@ -194,7 +195,8 @@ impl ControlPlane {
             ("bootstrap", Ok(()))
         });
         let (ending, renewed) = (stop.clone(), api.clone());
-        let (authority, of) = (options.pki_dir.clone().unwrap_or_else(|| options.data_dir.join("pki")), options.clone());
+        let (authority, of) =
+            (options.pki_dir.clone().unwrap_or_else(|| options.data_dir.join("pki")), options.clone());
         parts.spawn(async move {
             renew(authority, of, renewed, ending).await;
             ("certificate renewal", Ok(()))
@@ -211,8 +213,8 @@ impl ControlPlane {
             let cluster = IpNet::V4(options.cluster_cidr);
             let settings =
                 controller_options(cluster, options.node_grace_s, options.leadership_s, pki.ca().to_owned());
-            let plugin = controllers::Controllers::new(settings)
-                .map_err(|why| Error::Options(why.to_string()))?;
+            let plugin =
+                controllers::Controllers::new(settings).map_err(|why| Error::Options(why.to_string()))?;
             let context = context(&options, &api, "kube-controller-manager", &stop);
             parts.spawn(async move {
                 plugin.run(context).await;
@@ -383,22 +385,29 @@ async fn renew(authority: PathBuf, options: Options, api: apiserver::Handle, sto
     }
 }
 
-fn store_options(options: &Options, pki: &Pki, certificate: &Certificate) -> Result<store::Options, Error> {
+fn store_options(options: &Options, pki: &Pki) -> Result<store::Options, Error> {
     let data_dir = options.data_dir.join("store");
     let mut store = match options.peers.as_slice() {
         [] => store::Options { name: options.name.clone(), ..store::Options::single(data_dir) },
         peers => {
-            let members: BTreeMap<_, _> = peers.iter().map(|peer| (peer.name.clone(), peer.url.clone())).collect();
+            let members: BTreeMap<_, _> =
+                peers.iter().map(|peer| (peer.name.clone(), peer.url.clone())).collect();
             store::Options::member(&options.name, data_dir, members)
         }
     };
     if options.peers.is_empty() {
         store.members = BTreeMap::from([(options.name.clone(), store.peer_url.clone())]);
     }
+    let listeners = options.listen_peer.iter().chain(&options.listen_etcd).map(SocketAddr::ip);
+    let mut addresses: Vec<IpAddr> = listeners.filter(|ip| !ip.is_unspecified()).collect();
+    addresses.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), options.advertise]);
+    addresses.sort();
+    addresses.dedup();
+    let issued = pki.store_member(&options.name, &addresses)?;
     let tls = store::Tls {
-        cert_pem: Certificate::read(&certificate.certificate)?,
-        key_pem: Certificate::read(&certificate.key)?,
-        ca_pem: Some(pki.ca().to_owned()),
+        cert_pem: issued.certificate,
+        key_pem: issued.key,
+        ca_pem: Some(pki.store_ca().to_owned()),
     };
     store.cluster_token = options.cluster_token.clone();
     store.listen_peer = options.listen_peer.into_iter().collect();
@@ -410,13 +419,17 @@ fn store_options(options: &Options, pki: &Pki, certificate: &Certificate) -> Res
 }
 
 fn remote_store(options: &Options, pki: &Pki) -> Result<RemoteKv, Error> {
-    let client = pki.client("kontiki-apiserver", &[])?;
+    let client = pki.store_client("kontiki-apiserver")?;
     let tls = remote::Tls {
-        ca_pem: pki.ca().to_owned(),
+        ca_pem: pki.store_ca().to_owned(),
         identity_pem: Some((client.certificate, client.key)),
         server_name: None,
     };
-    let options = remote::Options { endpoints: options.etcd_servers.clone(), tls: Some(tls), ..remote::Options::default() };
+    let options = remote::Options {
+        endpoints: options.etcd_servers.clone(),
+        tls: Some(tls),
+        ..remote::Options::default()
+    };
     RemoteKv::new(options).map_err(|why| Error::Options(format!("etcdServers: {why}")))
 }
 
@@ -445,7 +458,12 @@ fn api_options(options: &Options, pki: &Pki, certificate: &Certificate) -> Resul
     })
 }
 
-pub(crate) fn controller_options(cluster: IpNet, node_grace_s: u64, leadership_s: u64, ca: String) -> controllers::Options {
+pub(crate) fn controller_options(
+    cluster: IpNet,
+    node_grace_s: u64,
+    leadership_s: u64,
+    ca: String,
+) -> controllers::Options {
     controllers::Options {
         cluster_cidr: cluster,
         node_grace_seconds: node_grace_s,

@@ -24,6 +24,7 @@ mod http;
 pub mod local;
 pub mod pki;
 mod presence;
+pub mod program;
 pub mod roles;
 
 pub use agent::Agent;

@@ -2,8 +2,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ca.crt`, `ca.key` | the authority that every certificate of the cluster comes from |
+//! | `ca.crt`, `ca.key` | the authority of servers, nodes and people: whom the API believes |
+//! | `store-ca.crt`, `store-ca.key` | the authority of the store: who may read and write it past the API |
 //! | `sa.key` | signs service account tokens |
+//!
+//! The two authorities are apart because a certificate for the API, with whatever few rights, must never open the store.
 //!
 //! Everything else is issued when it is needed and renewed while it is used.
 
@@ -39,29 +42,46 @@ pub enum Error {
 /// The keys of one cluster.
 pub struct Pki {
     authority: Authority,
+    store: Authority,
     signing_key: String,
 }
 
 impl Pki {
     /// New keys, not on disk.
     pub fn create() -> Result<Self, Error> {
-        Ok(Self { authority: Authority::create("kontiki")?, signing_key: pki::signing_key()? })
+        Ok(Self {
+            authority: Authority::create("kontiki")?,
+            store: Authority::create("kontiki-store")?,
+            signing_key: pki::signing_key()?,
+        })
     }
 
     /// The keys of a directory; made there first if it holds none.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let (certificate, key, signing) = (dir.join("ca.crt"), dir.join("ca.key"), dir.join("sa.key"));
+        let (store_certificate, store_key) = (dir.join("store-ca.crt"), dir.join("store-ca.key"));
         if certificate.exists() {
             let text = std::fs::read_to_string(&signing);
             let signing_key = text.map_err(|source| Error::File { action: "read", path: signing, source })?;
-            return Ok(Self { authority: Authority::load(&certificate, &key)?, signing_key });
+            return Ok(Self {
+                authority: Authority::load(&certificate, &key)?,
+                store: Authority::load(&store_certificate, &store_key)?,
+                signing_key,
+            });
         }
         let made = Self::create()?;
         // The certificate comes last: its presence says that the rest is complete.
-        crate::local::state::write_private(&signing, made.signing_key.as_bytes()).map_err(|why| match why {
-            crate::local::Error::File { action, path, source } => Error::File { action, path, source },
-            other => Error::File { action: "write", path: signing.clone(), source: std::io::Error::other(other) },
-        })?;
+        crate::local::state::write_private(&signing, made.signing_key.as_bytes()).map_err(
+            |why| match why {
+                crate::local::Error::File { action, path, source } => Error::File { action, path, source },
+                other => Error::File {
+                    action: "write",
+                    path: signing.clone(),
+                    source: std::io::Error::other(other),
+                },
+            },
+        )?;
+        made.store.save(&store_certificate, &store_key)?;
         made.authority.save(&certificate, &key)?;
         Ok(made)
     }
@@ -76,11 +96,28 @@ impl Pki {
         Pem::Inline(self.signing_key.clone())
     }
 
-    /// A certificate for an API server, also valid between the store's members.
+    /// The certificate of the store's authority, as PEM.
+    pub fn store_ca(&self) -> &str {
+        self.store.certificate()
+    }
+
+    /// A certificate for a member of the store, as a server and as a client of the others.
+    pub fn store_member(&self, name: &str, addresses: &[IpAddr]) -> Result<Issued, Error> {
+        let names = ["localhost".to_owned(), name.to_owned()];
+        Ok(self.store.issue_server(&format!("member:{name}"), &[], &names, addresses)?)
+    }
+
+    /// A certificate for a client of the store: all rights over the data.
+    pub fn store_client(&self, name: &str) -> Result<Issued, Error> {
+        Ok(self.store.issue_client(name, &[])?)
+    }
+
+    /// A certificate for an API server.
     pub fn server(&self, name: &str, addresses: &[IpAddr], domain: &str) -> Result<Issued, Error> {
-        let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut names: Vec<String> =
+            ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+                .map(str::to_owned)
+                .to_vec();
         names.push(format!("kubernetes.default.svc.{domain}"));
         names.push(name.to_owned());
         Ok(self.authority.issue_server(&format!("kontiki-server:{name}"), &[], &names, addresses)?)
@@ -108,12 +145,8 @@ impl Pki {
 pub fn kubeconfig(ca: &str, client: &Issued, servers: &[(String, String)]) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let encoded = |text: &str| STANDARD.encode(text);
-    let cluster = |(name, url): &(String, String)| {
-        serde_json::json!({"name": name, "cluster": {"server": url, "certificate-authority-data": encoded(ca)}})
-    };
-    let context = |(name, _): &(String, String)| {
-        serde_json::json!({"name": name, "context": {"cluster": name, "user": "kontiki"}})
-    };
+    let cluster = |(name, url): &(String, String)| serde_json::json!({"name": name, "cluster": {"server": url, "certificate-authority-data": encoded(ca)}});
+    let context = |(name, _): &(String, String)| serde_json::json!({"name": name, "context": {"cluster": name, "user": "kontiki"}});
     let config = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",

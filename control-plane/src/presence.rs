@@ -58,7 +58,11 @@ fn resource() -> GroupVersionResource {
 
 /// The server writes for itself, past authorization: it is the authority.
 fn ourselves() -> Caller {
-    Caller { user: "system:apiserver".to_owned(), groups: vec!["system:masters".to_owned()], ..Caller::default() }
+    Caller {
+        user: "system:apiserver".to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..Caller::default()
+    }
 }
 
 async fn renew(registry: &Registry, name: &str, address: SocketAddr, now: Timestamp) -> Result<(), Status> {

@@ -61,7 +61,11 @@ impl Options {
 
     fn context(&self, stop: &CancellationToken) -> Result<Context, control_plane::Error> {
         crate::install_crypto();
-        let tls = ClientTls { ca: Self::read(&self.ca)?, cert: Self::read(&self.certificate)?, key: Self::read(&self.key)? };
+        let tls = ClientTls {
+            ca: Self::read(&self.ca)?,
+            cert: Self::read(&self.certificate)?,
+            key: Self::read(&self.key)?,
+        };
         let bad = |why: &dyn std::fmt::Display| control_plane::Error::Options(why.to_string());
         if self.name.is_empty() || self.servers.is_empty() {
             return Err(bad(&"name and servers must be set"));
@@ -83,8 +87,14 @@ pub async fn controllers(options: Options, stop: CancellationToken) -> Result<()
     let context = options.context(&stop)?;
     let ca = String::from_utf8_lossy(&Options::read(&options.ca)?).into_owned();
     let shared = &options.cluster;
-    let settings = control_plane::controller_options(IpNet::V4(shared.cluster_cidr), shared.node_grace_s, shared.leadership_s, ca);
-    let plugin = controllers::Controllers::new(settings).map_err(|why| control_plane::Error::Options(why.to_string()))?;
+    let settings = control_plane::controller_options(
+        IpNet::V4(shared.cluster_cidr),
+        shared.node_grace_s,
+        shared.leadership_s,
+        ca,
+    );
+    let plugin = controllers::Controllers::new(settings)
+        .map_err(|why| control_plane::Error::Options(why.to_string()))?;
     plugin.run(context).await;
     Ok(())
 }

@@ -2,12 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
 use clap::Parser;
-use kontiki::agent::{Agent, Options};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use kontiki::{
+    agent::{Agent, Options},
+    program,
+};
 
 /// Runs the pods of one node.
 #[derive(Parser)]
@@ -33,21 +32,12 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(command: &Command) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let text = std::fs::read(&command.config).with_context(|| format!("reading {}", command.config.display()))?;
-    let options: Options = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no valid configuration", command.config.display()))?;
+fn run(command: &Command) -> anyhow::Result<()> {
+    program::start_log();
+    let options: Options = program::read_config(&command.config)?;
     anyhow::ensure!(options.network_namespace.is_none(), "start kontiki-node inside the network namespace");
-    let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        asked.cancel();
-    });
-    let agent = Agent::start(options).await.context("the node cannot start")?;
-    Ok(agent.run(stop).await?)
+    program::block_on(async move {
+        let stop = program::until_asked_to_stop()?;
+        Ok(Agent::start(options).await?.run(stop).await?)
+    })?
 }

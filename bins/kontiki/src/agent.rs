@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use kontiki::agent::{self, Options};
+use kontiki::{
+    agent::{self, Options},
+    program,
+};
 use nix::sched::{CloneFlags, setns};
-
-use crate::{config, process};
 
 /// Run one node in the foreground: containers, pod network, service proxy and DNS. Needs root.
 ///
@@ -47,25 +48,25 @@ pub struct Agent {
 
 impl Agent {
     pub fn run(self) -> anyhow::Result<()> {
-        process::start_log();
+        program::start_log();
         let clean_up = self.clean_up;
         let options = self.options()?;
         if let Some(namespace) = &options.network_namespace {
             enter(namespace)?;
         }
         if clean_up {
-            return process::block_on(async move { Ok(agent::clean_up(options).await?) });
+            return Ok(program::block_on(agent::clean_up(options))??);
         }
-        process::block_on(async move {
-            let stop = process::until_asked_to_stop()?;
+        program::block_on(async move {
+            let stop = program::until_asked_to_stop()?;
             let agent = agent::Agent::start(options).await.context("the agent cannot start")?;
             Ok(agent.run(stop).await?)
-        })
+        })?
     }
 
     fn options(self) -> anyhow::Result<Options> {
         let mut options: Options = match &self.config {
-            Some(path) => config::read(path)?,
+            Some(path) => program::read_config(path)?,
             None => Options::default(),
         };
         options.name = self.name.unwrap_or(options.name);
@@ -81,13 +82,16 @@ impl Agent {
             options.server_certificate = dir.join("server.crt");
             options.server_key = dir.join("server.key");
         }
-        options.container_runtime_endpoint = self.container_runtime_endpoint.or(options.container_runtime_endpoint);
+        options.container_runtime_endpoint =
+            self.container_runtime_endpoint.or(options.container_runtime_endpoint);
         Ok(options)
     }
 }
 
 /// Enters a network namespace. Only the calling thread does, so this comes before any other thread exists.
 fn enter(namespace: &Path) -> anyhow::Result<()> {
-    let file = File::open(namespace).with_context(|| format!("opening the namespace {}", namespace.display()))?;
-    setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering the namespace {}", namespace.display()))
+    let file =
+        File::open(namespace).with_context(|| format!("opening the namespace {}", namespace.display()))?;
+    setns(file, CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("entering the namespace {}", namespace.display()))
 }

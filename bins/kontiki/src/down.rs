@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kontiki::local;
-
-use crate::process;
+use kontiki::{local, program};
 
 /// Stop a cluster that `up` started, and remove its containers, networks and mounts.
 ///
@@ -31,7 +29,7 @@ impl Down {
                 println!("{step}");
             }
         };
-        let down = process::block_on(async { Ok(local::down(&self.data_dir, self.delete_data, &say).await?) })?;
+        let down = program::block_on(local::down(&self.data_dir, self.delete_data, &say))??;
         let data = if down.deleted { "deleted" } else { "kept" };
         say(&format!("stopped {} processes; the data was {data}", down.ended));
         Ok(())

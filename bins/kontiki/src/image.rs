@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Subcommand;
-use kontiki::local::images;
+use kontiki::{local::images, program};
 use runtime::image::build::{self, Recipe};
-
-use crate::process;
 
 /// Build, import and list container images without a registry.
 #[derive(Subcommand)]
@@ -48,12 +46,12 @@ impl Image {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Import { file, data_dir } => {
-                let names = process::block_on(async { Ok(images::import(&data_dir, &file).await?) })?;
+                let names = program::block_on(images::import(&data_dir, &file))??;
                 names.iter().for_each(|name| println!("imported {name}"));
                 Ok(())
             }
             Self::List { data_dir } => {
-                let listed = process::block_on(async { Ok(images::list(&data_dir).await?) })?;
+                let listed = program::block_on(images::list(&data_dir))??;
                 println!("{:<20}{:<12}IMAGE", "NODE", "SIZE");
                 for image in listed {
                     println!("{:<20}{:<12}{}", image.node, image.bytes, image.names.join(", "));

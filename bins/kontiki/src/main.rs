@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agent;
-mod config;
 mod down;
 mod image;
 mod kubeconfig;
-mod process;
 mod server;
 mod status;
 mod store;

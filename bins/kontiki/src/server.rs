@@ -7,9 +7,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use kontiki::{ControlPlane, Options, Peer};
-
-use crate::{config, process};
+use kontiki::{ControlPlane, Options, Peer, program};
 
 /// Run one server in the foreground: store, API server, scheduler and controllers.
 ///
@@ -41,30 +39,31 @@ pub struct Server {
     /// Where the other servers are listened to
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen_peer: Option<SocketAddr>,
-    /// Where the etcd API is served to clients with a certificate of the cluster
+    /// Where the etcd API is served to clients with a certificate of the store's authority
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen_etcd: Option<SocketAddr>,
 }
 
 fn parse_peer(text: &str) -> Result<Peer, String> {
-    let (name, url) = text.split_once('=').ok_or("expected NAME=URL, such as server-1=https://10.0.0.1:2380")?;
+    let (name, url) =
+        text.split_once('=').ok_or("expected NAME=URL, such as server-1=https://10.0.0.1:2380")?;
     Ok(Peer { name: name.to_owned(), url: url.to_owned() })
 }
 
 impl Server {
     pub fn run(self) -> anyhow::Result<()> {
-        process::start_log();
+        program::start_log();
         let options = self.options()?;
-        process::block_on(async move {
-            let stop = process::until_asked_to_stop()?;
+        program::block_on(async move {
+            let stop = program::until_asked_to_stop()?;
             let server = ControlPlane::start(options).await.context("the server cannot start")?;
             Ok(server.run(stop).await?)
-        })
+        })?
     }
 
     fn options(self) -> anyhow::Result<Options> {
         let mut options: Options = match &self.config {
-            Some(path) => config::read(path)?,
+            Some(path) => program::read_config(path)?,
             None => Options { listen: SocketAddr::from(([0, 0, 0, 0], 6443)), ..Options::default() },
         };
         options.name = self.name.unwrap_or(options.name);
@@ -77,7 +76,10 @@ impl Server {
         if !self.peers.is_empty() {
             options.peers = self.peers;
         }
-        anyhow::ensure!(!options.data_dir.as_os_str().is_empty(), "--data-dir says where the server keeps its state");
+        anyhow::ensure!(
+            !options.data_dir.as_os_str().is_empty(),
+            "--data-dir says where the server keeps its state"
+        );
         Ok(options)
     }
 }

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kontiki::local;
-
-use crate::process;
+use kontiki::{local, program};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
@@ -26,7 +24,7 @@ pub struct Status {
 
 impl Status {
     pub fn run(self) -> anyhow::Result<()> {
-        let status = process::block_on(async { Ok(local::status(&self.data_dir).await?) })?;
+        let status = program::block_on(local::status(&self.data_dir))??;
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
             Output::Table => table(&status),
@@ -50,7 +48,13 @@ fn table(status: &local::Status) {
     }
     println!("\n{:<14}{:<10}{:<11}ADDRESS", "AGENT", "PID", "STATE");
     for agent in &status.agents {
-        println!("{:<14}{:<10}{:<11}{}", agent.name, pid(agent.pid), state(agent.pid, agent.ready), agent.address);
+        println!(
+            "{:<14}{:<10}{:<11}{}",
+            agent.name,
+            pid(agent.pid),
+            state(agent.pid, agent.ready),
+            agent.address
+        );
     }
     println!("\nexport KUBECONFIG={}", status.kubeconfig.display());
 }

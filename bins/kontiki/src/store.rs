@@ -1,8 +1,7 @@
 //! `kontiki store`
 
 use clap::Args;
-
-use crate::process;
+use kontiki::program;
 
 /// Run only the replicated key-value store, with the etcd v3 API. Flags are etcd's where they mean the same.
 #[derive(Args)]
@@ -13,10 +12,10 @@ pub struct Store {
 
 impl Store {
     pub fn run(self) -> anyhow::Result<()> {
-        process::start_log();
-        process::block_on(async move {
-            let stop = process::until_asked_to_stop()?;
+        program::start_log();
+        program::block_on(async move {
+            let stop = program::until_asked_to_stop()?;
             Ok(store::cli::run(self.flags, stop).await?)
-        })
+        })?
     }
 }

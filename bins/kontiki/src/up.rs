@@ -3,9 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
-use kontiki::local;
-
-use crate::process;
+use kontiki::{local, program};
 
 /// Start a cluster on this machine, wait until it is ready, and leave it running.
 ///
@@ -53,7 +51,7 @@ impl Up {
             images: self.images,
             program: std::env::current_exe()?,
         };
-        let started = process::block_on(async { Ok(local::up(request, &say).await?) })?;
+        let started = program::block_on(local::up(request, &say))??;
         if !quiet {
             println!("\nThe cluster is up. Next:\n");
             println!("  export KUBECONFIG={}", started.kubeconfig.display());

@@ -180,7 +180,13 @@ pub trait Objects: Send + Sync + 'static {
     async fn update(&self, target: &Target, body: Bytes, options: &WriteOptions) -> Result<Bytes, Status>;
 
     /// Patches an object or a subresource.
-    async fn patch(&self, target: &Target, kind: PatchType, body: Bytes, options: &WriteOptions) -> Result<Bytes, Status>;
+    async fn patch(
+        &self,
+        target: &Target,
+        kind: PatchType,
+        body: Bytes,
+        options: &WriteOptions,
+    ) -> Result<Bytes, Status>;
 
     /// Deletes an object; `body` is `DeleteOptions` as JSON, or empty. Answers the object or a `Status`.
     async fn delete(&self, target: &Target, body: Bytes, options: &WriteOptions) -> Result<Bytes, Status>;
@@ -195,5 +201,9 @@ pub trait Objects: Send + Sync + 'static {
     ) -> Result<(), Status>;
 
     /// Performs many writes in one call; each has its own outcome, in order.
-    async fn batch(&self, writes: Vec<Write>, options: &WriteOptions) -> Result<Vec<Result<Bytes, Status>>, Status>;
+    async fn batch(
+        &self,
+        writes: Vec<Write>,
+        options: &WriteOptions,
+    ) -> Result<Vec<Result<Bytes, Status>>, Status>;
 }

@@ -31,9 +31,7 @@ pub struct Quantity {
 
 /// The text is no quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-)]
+#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
 pub struct Invalid;
 
 impl Quantity {
@@ -204,7 +202,9 @@ fn binary_value(whole: &str, fraction: &str, bits: u32) -> Option<i128> {
     if !fraction.is_empty() {
         let scale = 10i128.pow(u32::try_from(fraction.len()).ok()?);
         let part: i128 = fraction.parse().ok()?;
-        nanos = nanos.checked_add(div_up(part.checked_mul(unit)?, scale / gcd(scale, NANO)) * (NANO / gcd(scale, NANO)))?;
+        nanos = nanos.checked_add(
+            div_up(part.checked_mul(unit)?, scale / gcd(scale, NANO)) * (NANO / gcd(scale, NANO)),
+        )?;
     }
     Some(nanos)
 }

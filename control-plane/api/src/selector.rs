@@ -57,13 +57,17 @@ impl LabelSelector {
         let mut parser = Parser { rest: text.trim() };
         let mut requirements = Vec::new();
         while !parser.rest.is_empty() {
-            requirements.push(parser.requirement().map_err(|why| Invalid(format!("unable to parse requirement: {why}")))?);
+            requirements.push(
+                parser.requirement().map_err(|why| Invalid(format!("unable to parse requirement: {why}")))?,
+            );
             if parser.rest.is_empty() {
                 break;
             }
             parser.expect(',').map_err(|why| Invalid(format!("unable to parse requirement: {why}")))?;
             if parser.rest.is_empty() {
-                return Err(Invalid("unable to parse requirement: found '', expected: identifier after ','".into()));
+                return Err(Invalid(
+                    "unable to parse requirement: found '', expected: identifier after ','".into(),
+                ));
             }
         }
         Ok(Self { requirements })
@@ -73,7 +77,8 @@ impl LabelSelector {
     pub fn from_object(selector: &Value) -> Result<Self, Invalid> {
         let mut requirements = Vec::new();
         for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
-            let value = value.as_str().ok_or_else(|| Invalid(format!("value of label {key:?} is no string")))?;
+            let value =
+                value.as_str().ok_or_else(|| Invalid(format!("value of label {key:?} is no string")))?;
             requirements.push(Requirement { key: key.clone(), test: Test::In(vec![value.to_owned()]) });
         }
         for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
@@ -95,7 +100,8 @@ impl LabelSelector {
     /// The selector that demands each of these labels, as in a Service's or a replication controller's selector.
     pub fn from_map<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let test = |value: &str| Test::In(vec![value.to_owned()]);
-        let requirements = labels.into_iter().map(|(k, v)| Requirement { key: k.to_owned(), test: test(v) }).collect();
+        let requirements =
+            labels.into_iter().map(|(k, v)| Requirement { key: k.to_owned(), test: test(v) }).collect();
         Self { requirements }
     }
 
@@ -138,7 +144,10 @@ fn operator_test(operator: &str, values: Vec<String>) -> Result<Test, Invalid> {
                 _ => None,
             };
             let bound = bound.ok_or_else(|| {
-                Invalid("for 'Gt', 'Lt' operators, exactly one value is required and it must be an integer".into())
+                Invalid(
+                    "for 'Gt', 'Lt' operators, exactly one value is required and it must be an integer"
+                        .into(),
+                )
             })?;
             Ok(if operator == "Gt" { Test::Greater(bound) } else { Test::Less(bound) })
         }
@@ -179,7 +188,8 @@ impl<'a> Parser<'a> {
 
     fn word(&mut self) -> &'a str {
         self.skip_space();
-        let end = self.rest.find(|c: char| c.is_whitespace() || "=!(),<>".contains(c)).unwrap_or(self.rest.len());
+        let end =
+            self.rest.find(|c: char| c.is_whitespace() || "=!(),<>".contains(c)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         self.skip_space();
@@ -230,7 +240,8 @@ impl<'a> Parser<'a> {
 
     fn integer(&mut self) -> Result<i64, String> {
         let word = self.word();
-        word.parse().map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer, found '{word}'"))
+        word.parse()
+            .map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer, found '{word}'"))
     }
 
     fn values(&mut self) -> Result<Vec<String>, String> {
@@ -268,7 +279,7 @@ pub fn is_label_value(text: &str) -> bool {
 
 /// Whether `text` is a lower-case RFC 1123 subdomain of at most 253 characters.
 pub fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|label| is_dns_chars(label))
+    text.len() <= 253 && text.split('.').all(is_dns_chars)
 }
 
 /// Whether `text` is a lower-case RFC 1123 label of at most 63 characters.
@@ -279,7 +290,9 @@ pub fn is_dns_label(text: &str) -> bool {
 fn is_dns_chars(label: &str) -> bool {
     let lower = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = label.as_bytes();
-    bytes.first().is_some_and(lower) && bytes.last().is_some_and(lower) && bytes.iter().all(|b| lower(b) || *b == b'-')
+    bytes.first().is_some_and(lower)
+        && bytes.last().is_some_and(lower)
+        && bytes.iter().all(|b| lower(b) || *b == b'-')
 }
 
 /// A conjunction of equalities on fields. The empty selector matches everything.
@@ -310,7 +323,11 @@ impl FieldSelector {
             if part.is_empty() {
                 continue;
             }
-            terms.push(field_term(part).ok_or_else(|| Invalid(format!("invalid selector: '{text}'; can't understand '{part}'")))?);
+            terms.push(
+                field_term(part).ok_or_else(|| {
+                    Invalid(format!("invalid selector: '{text}'; can't understand '{part}'"))
+                })?,
+            );
         }
         Ok(Self { terms })
     }
@@ -391,19 +408,36 @@ mod tests {
     fn every_operator_of_a_label_selector_selects() {
         let web = [("app", "web"), ("tier", "front"), ("n", "5")];
         for selector in [
-            "", "app=web", "app==web", "app!=db", "app in (db, web)", "app notin (db)", "tier", "!gone", "n>4",
-            "n<6", "app=web,tier in (front),!x", "absent!=x", "app.kubernetes.io/name notin (x)", " app = web ",
+            "",
+            "app=web",
+            "app==web",
+            "app!=db",
+            "app in (db, web)",
+            "app notin (db)",
+            "tier",
+            "!gone",
+            "n>4",
+            "n<6",
+            "app=web,tier in (front),!x",
+            "absent!=x",
+            "app.kubernetes.io/name notin (x)",
+            " app = web ",
         ] {
             assert!(matches(selector, &web), "{selector:?}");
         }
-        for selector in ["app=db", "app!=web", "app notin (web,db)", "!tier", "gone", "n>5", "app=web,x=y", "app="] {
+        for selector in
+            ["app=db", "app!=web", "app notin (web,db)", "!tier", "gone", "n>5", "app=web,x=y", "app="]
+        {
             assert!(!matches(selector, &web), "{selector:?}");
         }
     }
 
     #[test]
     fn nonsense_selectors_are_refused() {
-        for text in ["app=web,", "=x", "a in", "a in (", "a in (b", "a ~ b", "a>b", "-a=b", "a=b=c", "a/b/c=d", "a=b c"] {
+        for text in [
+            "app=web,", "=x", "a in", "a in (", "a in (b", "a ~ b", "a>b", "-a=b", "a=b=c", "a/b/c=d",
+            "a=b c",
+        ] {
             assert!(LabelSelector::parse(text).is_err(), "{text:?}");
         }
         for text in ["status.phase", "a=b=c", "a~b", "a=\\x"] {

@@ -92,7 +92,11 @@ pub struct Cause {
 impl Cause {
     /// `Required value: detail`.
     pub fn required(field: impl Into<String>, detail: &str) -> Self {
-        Self { kind: CauseType::FieldValueRequired, message: with_detail("Required value", detail), field: field.into() }
+        Self {
+            kind: CauseType::FieldValueRequired,
+            message: with_detail("Required value", detail),
+            field: field.into(),
+        }
     }
 
     /// `Invalid value: <value>: detail`; the value is shown as upstream shows it (strings quoted).
@@ -103,7 +107,11 @@ impl Cause {
 
     /// `Forbidden: detail`.
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
-        Self { kind: CauseType::FieldValueForbidden, message: with_detail("Forbidden", detail), field: field.into() }
+        Self {
+            kind: CauseType::FieldValueForbidden,
+            message: with_detail("Forbidden", detail),
+            field: field.into(),
+        }
     }
 
     /// `Duplicate value: <value>`.
@@ -254,7 +262,8 @@ impl Status {
 
     /// 409: the name is taken.
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::failure(Reason::AlreadyExists, format!("{resource} {name:?} already exists")).about(resource, name)
+        Self::failure(Reason::AlreadyExists, format!("{resource} {name:?} already exists"))
+            .about(resource, name)
     }
 
     /// 409: somebody was faster, or a precondition failed.
@@ -335,7 +344,8 @@ impl Status {
     /// 429 with a hint when to come back.
     pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
         let mut status = Self::failure(Reason::TooManyRequests, message);
-        status.details = Some(Box::new(Details { retry_after_seconds: Some(retry_after_s), ..Details::default() }));
+        status.details =
+            Some(Box::new(Details { retry_after_seconds: Some(retry_after_s), ..Details::default() }));
         status
     }
 

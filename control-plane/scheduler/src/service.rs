@@ -292,10 +292,11 @@ impl Work {
             let _permit = permit;
             let body = Bytes::from(condition.to_string());
             let patched = objects.patch(&target, api::objects::PatchType::Strategic, body, &options).await;
-            if let Err(why) = patched {
-                if !why.is(Reason::NotFound) && !why.is(Reason::Conflict) {
-                    warn!(pod = %key, %why, "cannot report that the pod fits nowhere");
-                }
+            if let Err(why) = patched
+                && !why.is(Reason::NotFound)
+                && !why.is(Reason::Conflict)
+            {
+                warn!(pod = %key, %why, "cannot report that the pod fits nowhere");
             }
         });
     }

@@ -42,7 +42,11 @@ pub async fn down(data_dir: &Path, delete: bool, progress: &(dyn Fn(&str) + Sync
     }
     if delete {
         let root = layout.root();
-        std::fs::remove_dir_all(root).map_err(|source| Error::File { action: "delete", path: root.into(), source })?;
+        std::fs::remove_dir_all(root).map_err(|source| Error::File {
+            action: "delete",
+            path: root.into(),
+            source,
+        })?;
         result.deleted = true;
     }
     Ok(result)
@@ -56,7 +60,11 @@ async fn clean_up(dir: &Path, name: &str, progress: &(dyn Fn(&str) + Sync)) -> R
         return Ok(());
     }
     progress(&format!("removing the containers of {name}"));
-    let program = std::env::current_exe().map_err(|source| Error::File { action: "find", path: "/proc/self/exe".into(), source })?;
+    let program = std::env::current_exe().map_err(|source| Error::File {
+        action: "find",
+        path: "/proc/self/exe".into(),
+        source,
+    })?;
     let output = tokio::process::Command::new(&program)
         .args(["agent", "--clean-up", "--config"])
         .arg(&config)

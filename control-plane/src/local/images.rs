@@ -38,12 +38,16 @@ pub async fn import(data_dir: &Path, file: &Path) -> Result<Vec<String>, Error> 
     let copied = std::fs::copy(file, layout.images().join(name));
     copied.map_err(|source| Error::File { action: "copy", path: file.to_owned(), source })?;
     let deadline = Instant::now() + IMPORT_TIMEOUT;
-    for agent in cluster.agents.iter().filter(|agent| process::running(&layout.agent(&agent.name)).is_some()) {
+    for agent in cluster.agents.iter().filter(|agent| process::running(&layout.agent(&agent.name)).is_some())
+    {
         let runtime = runtime(&layout, &agent.name)?;
         for name in &names {
             while !matches!(runtime.image(name).await, Ok(Some(_))) {
                 if Instant::now() > deadline {
-                    return Err(Error::Timeout { what: format!("{} to import {name}", agent.name), after: IMPORT_TIMEOUT });
+                    return Err(Error::Timeout {
+                        what: format!("{} to import {name}", agent.name),
+                        after: IMPORT_TIMEOUT,
+                    });
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -54,7 +58,8 @@ pub async fn import(data_dir: &Path, file: &Path) -> Result<Vec<String>, Error> 
 
 /// Names of the images in an archive, which is thereby known to be a good one.
 fn names_in(layout: &Layout, file: &Path) -> Result<Vec<String>, Error> {
-    let refused = |why: &dyn std::fmt::Display| Error::Refused(format!("{} cannot be imported: {why}", file.display()));
+    let refused =
+        |why: &dyn std::fmt::Display| Error::Refused(format!("{} cannot be imported: {why}", file.display()));
     let scratch = layout.root().join("importing");
     let unpacked = runtime::image::Store::open(scratch.clone())
         .and_then(|store| runtime::image::archive::import(&store, file, None));
@@ -76,7 +81,9 @@ pub async fn list(data_dir: &Path) -> Result<Vec<Image>, Error> {
             continue;
         }
         let images = runtime(&layout, &agent.name)?.list_images().await;
-        for image in images.map_err(|why| Error::Refused(format!("{} cannot list its images: {why}", agent.name)))? {
+        for image in
+            images.map_err(|why| Error::Refused(format!("{} cannot list its images: {why}", agent.name)))?
+        {
             all.push(Image { node: agent.name.clone(), names: image.repo_tags, bytes: image.size });
         }
     }
@@ -85,5 +92,6 @@ pub async fn list(data_dir: &Path) -> Result<Vec<Image>, Error> {
 
 fn runtime(layout: &Layout, agent: &str) -> Result<cri::Remote, Error> {
     let socket = layout.agent(agent).join("data/run/cri.sock");
-    cri::Remote::new(&socket).map_err(|why| Error::Refused(format!("cannot reach the runtime of {agent}: {why}")))
+    cri::Remote::new(&socket)
+        .map_err(|why| Error::Refused(format!("cannot reach the runtime of {agent}: {why}")))
 }

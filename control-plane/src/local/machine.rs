@@ -24,7 +24,8 @@ const AGENT_PORT: u16 = 10250;
 /// Whether we may make namespaces and containers.
 pub fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1))
+        == Some("0")
 }
 
 /// What the machine offers a new cluster.
@@ -53,7 +54,10 @@ fn free_ports(servers: usize, agents: usize) -> Result<Vec<u16>, Error> {
         held.push(listener);
     }
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    held.iter().map(port).collect::<Result<_, _>>().map_err(|why| Error::Refused(format!("no free TCP port: {why}")))
+    held.iter()
+        .map(port)
+        .collect::<Result<_, _>>()
+        .map_err(|why| Error::Refused(format!("no free TCP port: {why}")))
 }
 
 /// Every range that has a route or an address on this machine, service ranges of other clusters included.
@@ -83,8 +87,10 @@ fn own_address() -> Ipv4Addr {
 
 /// The machine's name as a node name may be: lower case, DNS characters.
 fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name =
+        fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     let name = name.trim_matches(['-', '.']).to_owned();
     if name.is_empty() { "node".to_owned() } else { name }
 }
@@ -98,8 +104,11 @@ pub fn prepare(segment: &Segment, agents: &[Agent]) -> Result<(), Error> {
     }
     run(&["ip", "addr", "replace", &format!("{gateway}/{}", subnet.prefix_len()), "dev", bridge])?;
     run(&["ip", "link", "set", bridge, "up"])?;
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
-        .map_err(|source| Error::File { action: "write", path: "/proc/sys/net/ipv4/ip_forward".into(), source })?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(|source| Error::File {
+        action: "write",
+        path: "/proc/sys/net/ipv4/ip_forward".into(),
+        source,
+    })?;
     masquerade(bridge, *subnet)?;
     agents.iter().try_for_each(|agent| connect(agent, bridge, gateway, subnet.prefix_len()))
 }
@@ -136,10 +145,10 @@ pub fn remove(segment: &Segment, agents: &[Agent]) -> Result<(), Error> {
         if let Some(cable) = agent.cable.as_deref().filter(|cable| exists(cable)) {
             run(&["ip", "link", "del", cable])?;
         }
-        if let Some(namespace) = &agent.namespace {
-            if std::path::Path::new("/run/netns").join(namespace).exists() {
-                run(&["ip", "netns", "del", namespace])?;
-            }
+        if let Some(namespace) = &agent.namespace
+            && std::path::Path::new("/run/netns").join(namespace).exists()
+        {
+            run(&["ip", "netns", "del", namespace])?;
         }
     }
     if exists(&segment.bridge) {

@@ -155,9 +155,13 @@ pub fn cluster(servers: u16, agents: u16, isolated: bool, offer: &Offer) -> Resu
                 namespace: Some(format!("kontiki-{}-node-{n}", offer.id)),
                 cable: Some(format!("kt{}-{n}", offer.id)),
             },
-            None => {
-                Agent { name: offer.hostname.clone(), address: offer.address, port: port()?, namespace: None, cable: None }
-            }
+            None => Agent {
+                name: offer.hostname.clone(),
+                address: offer.address,
+                port: port()?,
+                namespace: None,
+                cable: None,
+            },
         });
     }
     Ok(Cluster {
@@ -202,7 +206,10 @@ mod tests {
     fn one_agent_is_the_machine_itself() {
         let cluster = cluster(1, 1, false, &offer()).unwrap();
         assert_eq!(cluster.segment, None);
-        assert_eq!((cluster.agents[0].name.as_str(), cluster.agents[0].address), ("box", [192, 0, 2, 2].into()));
+        assert_eq!(
+            (cluster.agents[0].name.as_str(), cluster.agents[0].address),
+            ("box", [192, 0, 2, 2].into())
+        );
         assert_eq!(dns_address(cluster.service_cidr), Ipv4Addr::new(10, 96, 0, 10));
     }
 
@@ -210,11 +217,15 @@ mod tests {
     fn several_agents_live_in_namespaces_of_their_own() {
         let cluster = cluster(3, 2, false, &offer()).unwrap();
         let segment = cluster.segment.unwrap();
-        assert!(segment.bridge.len() <= 15 && cluster.agents.iter().all(|a| a.cable.as_ref().unwrap().len() <= 15));
+        assert!(
+            segment.bridge.len() <= 15
+                && cluster.agents.iter().all(|a| a.cable.as_ref().unwrap().len() <= 15)
+        );
         assert_eq!(segment.gateway(), Ipv4Addr::new(172, 30, 0, 1));
         let addresses: Vec<_> = cluster.agents.iter().map(|agent| agent.address).collect();
         assert_eq!(addresses, [Ipv4Addr::new(172, 30, 0, 11), Ipv4Addr::new(172, 30, 0, 12)]);
-        let mut ports: Vec<_> = cluster.servers.iter().flat_map(|s| [s.api_port, s.peer_port, s.etcd_port]).collect();
+        let mut ports: Vec<_> =
+            cluster.servers.iter().flat_map(|s| [s.api_port, s.peer_port, s.etcd_port]).collect();
         ports.dedup();
         assert_eq!(ports.len(), 9);
     }

@@ -38,7 +38,11 @@ pub fn start(program: &Path, arguments: &[String], dir: &Path) -> Result<u32, Er
     };
     state::make_dir(dir)?;
     let log_path = dir.join("log");
-    let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).map_err(failed("open", &log_path))?;
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .map_err(failed("open", &log_path))?;
     let errors = log.try_clone().map_err(failed("open", &log_path))?;
     let child = Command::new(program)
         .args(arguments)

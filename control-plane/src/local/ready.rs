@@ -30,6 +30,7 @@ pub struct Answer {
 pub struct Probe {
     http: crate::http::Client,
     tls: ClientTls,
+    store: ClientTls,
 }
 
 impl Probe {
@@ -43,8 +44,14 @@ impl Probe {
             cert: admin.certificate.clone().into_bytes(),
             key: admin.key.clone().into_bytes(),
         };
+        let store = pki.store_client("kontiki-status").map_err(|why| failed(&why))?;
+        let store = ClientTls {
+            ca: pki.store_ca().as_bytes().to_vec(),
+            cert: store.certificate.into_bytes(),
+            key: store.key.into_bytes(),
+        };
         let http = crate::http::Client::new(&tls).map_err(|why| failed(&why))?;
-        Ok(Self { http, tls })
+        Ok(Self { http, tls, store })
     }
 
     /// What a server says of itself; `None` when it does not answer.
@@ -58,8 +65,8 @@ impl Probe {
     /// Whether the server's store member leads, by the etcd API.
     async fn leads(&self, server: &Server) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&self.tls.ca))
-            .identity(Identity::from_pem(&self.tls.cert, &self.tls.key))
+            .ca_certificate(Certificate::from_pem(&self.store.ca))
+            .identity(Identity::from_pem(&self.store.cert, &self.store.key))
             .domain_name("localhost");
         let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", server.etcd_port))?;
         let channel = endpoint.tls_config(tls)?.connect_timeout(ANSWER_TIMEOUT).connect().await?;

@@ -66,7 +66,9 @@ impl Layout {
         let path = self.cluster_file();
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Err(Error::NoCluster { dir: self.root.clone() }),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NoCluster { dir: self.root.clone() });
+            }
             Err(source) => return Err(Error::File { action: "read", path, source }),
         };
         serde_json::from_slice(&text).map_err(|why| Error::State { path, why: why.to_string() })
@@ -93,8 +95,13 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&temporary, path).map_err(failed)
 }

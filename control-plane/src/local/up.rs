@@ -61,7 +61,8 @@ pub struct Started {
 pub async fn up(request: Request, progress: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     let layout = Layout::new(&request.data_dir);
     let created = !layout.exists();
-    let cluster = if created { create(&layout, &request, progress)? } else { reuse(&layout, &request, progress)? };
+    let cluster =
+        if created { create(&layout, &request, progress)? } else { reuse(&layout, &request, progress)? };
     let pki = Pki::open(&layout.pki()).map_err(pki_failed)?;
     let kubeconfig = write_kubeconfig(&layout, &request, &cluster, &pki)?;
     copy_images(&layout, &request.images)?;
@@ -120,8 +121,15 @@ fn reuse(layout: &Layout, request: &Request, progress: &dyn Fn(&str)) -> Result<
     Ok(cluster)
 }
 
-fn write_kubeconfig(layout: &Layout, request: &Request, cluster: &Cluster, pki: &Pki) -> Result<PathBuf, Error> {
-    let name = |n: usize, server: &Server| if n == 0 { "kontiki".to_owned() } else { format!("kontiki-{}", server.name) };
+fn write_kubeconfig(
+    layout: &Layout,
+    request: &Request,
+    cluster: &Cluster,
+    pki: &Pki,
+) -> Result<PathBuf, Error> {
+    let name = |n: usize, server: &Server| {
+        if n == 0 { "kontiki".to_owned() } else { format!("kontiki-{}", server.name) }
+    };
     let servers: Vec<_> =
         cluster.servers.iter().enumerate().map(|(n, server)| (name(n, server), server.api_url())).collect();
     let text = pki.admin_kubeconfig(&servers).map_err(pki_failed)?;
@@ -142,8 +150,11 @@ fn copy_images(layout: &Layout, images: &[PathBuf]) -> Result<(), Error> {
         let Some(name) = image.file_name() else {
             return Err(Error::Refused(format!("{} is no image archive", image.display())));
         };
-        std::fs::copy(image, layout.images().join(name))
-            .map_err(|source| Error::File { action: "copy", path: image.clone(), source })?;
+        std::fs::copy(image, layout.images().join(name)).map_err(|source| Error::File {
+            action: "copy",
+            path: image.clone(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -218,7 +229,11 @@ fn start_agent(
         port: agent.port,
         data_dir: dir.join("data"),
         instance: format!("{}-{}", cluster.id, agent.name),
-        servers: cluster.servers.iter().map(|server| format!("https://{address}:{}", server.api_port)).collect(),
+        servers: cluster
+            .servers
+            .iter()
+            .map(|server| format!("https://{address}:{}", server.api_port))
+            .collect(),
         ca: keys.join("ca.crt"),
         client_certificate,
         client_key,
@@ -241,7 +256,9 @@ fn write_config(dir: &Path, options: &impl serde::Serialize) -> Result<String, E
     let path = dir.join("config.json");
     let text = serde_json::to_vec_pretty(options).expect("options are plain data");
     state::write_private(&path, &text)?;
-    path.into_os_string().into_string().map_err(|path| Error::Refused(format!("{} is not UTF-8", path.display())))
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| Error::Refused(format!("{} is not UTF-8", path.display())))
 }
 
 async fn wait_for_servers(layout: &Layout, cluster: &Cluster, probe: &Probe) -> Result<(), Error> {
@@ -260,7 +277,9 @@ async fn wait_for_nodes(layout: &Layout, cluster: &Cluster, probe: &Probe) -> Re
     let deadline = Instant::now() + NODES_TIMEOUT;
     loop {
         let ready = probe.ready_nodes(cluster).await;
-        let Some(missing) = cluster.agents.iter().find(|agent| !ready.contains(&agent.name)) else { return Ok(()) };
+        let Some(missing) = cluster.agents.iter().find(|agent| !ready.contains(&agent.name)) else {
+            return Ok(());
+        };
         check(&missing.name, &layout.agent(&missing.name), deadline, NODES_TIMEOUT)?;
         tokio::time::sleep(POLL).await;
     }

@@ -45,7 +45,8 @@ pub async fn remove(address: Ipv4Addr) -> Result<(), Error> {
     let removed = async {
         let mut addresses = handle.address().get().set_link_index_filter(LOOPBACK).execute();
         while let Some(message) = addresses.try_next().await.map_err(failed)? {
-            let ours = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Local(ip) if *ip == address));
+            let ours =
+                message.attributes.iter().any(|a| matches!(a, AddressAttribute::Local(ip) if *ip == address));
             if ours {
                 handle.address().del(message).execute().await.map_err(failed)?;
             }

@@ -1,5 +1,7 @@
 //! Tests of the store as a whole, from one state machine to a cluster.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
 extern crate kontiki_store as store;
 
 mod cluster;

@@ -17,12 +17,21 @@ fn kubectl_finds_everything_where_it_expects_it() -> anyhow::Result<()> {
         })
     };
     contains(&["version"], &["Server Version: v1.36"])?;
-    contains(&["api-resources"], &["deployments", "deploy", "apps/v1", "networkpolicies", "customresourcedefinitions"])?;
-    contains(&["get", "namespaces"], &["default", "kube-system", "kube-public", "kube-node-lease", "Active"])?;
+    contains(
+        &["api-resources"],
+        &["deployments", "deploy", "apps/v1", "networkpolicies", "customresourcedefinitions"],
+    )?;
+    contains(
+        &["get", "namespaces"],
+        &["default", "kube-system", "kube-public", "kube-node-lease", "Active"],
+    )?;
     contains(&["get", "service", "kubernetes"], &["ClusterIP", "443/TCP"])?;
     contains(&["explain", "deployment.spec.strategy"], &["rollingUpdate", "FIELDS"])?;
     contains(&["auth", "can-i", "create", "pods"], &["yes"])?;
-    contains(&["create", "deployment", "web", "--image=x", "--replicas=2"], &["deployment.apps/web created"])?;
+    contains(
+        &["create", "deployment", "web", "--image=x", "--replicas=2"],
+        &["deployment.apps/web created"],
+    )?;
     wait_for("pods exist", || {
         let pods = cluster.get(&["pods", "-l", "app=web"])?;
         ensure!(pods["items"].as_array().is_some_and(|items| items.len() == 2), "{pods}");
@@ -33,7 +42,10 @@ fn kubectl_finds_everything_where_it_expects_it() -> anyhow::Result<()> {
     contains(&["label", "deployment/web", "tier=front"], &["labeled"])?;
     contains(&["get", "deploy", "-l", "tier=front"], &["web"])?;
     contains(&["annotate", "deploy/web", "a=b"], &["annotated"])?;
-    contains(&["get", "all"], &["pod/web-", "deployment.apps/web", "replicaset.apps/web-", "service/kubernetes"])?;
+    contains(
+        &["get", "all"],
+        &["pod/web-", "deployment.apps/web", "replicaset.apps/web-", "service/kubernetes"],
+    )?;
     contains(&["delete", "deployment", "web", "--wait"], &["deleted"])?;
     wait_for("the pods are collected", || {
         let left = cluster.kubectl(&["get", "pods,rs", "-l", "app=web", "-o", "name"])?;
@@ -58,8 +70,14 @@ fn bad_input_gets_the_errors_people_know() -> anyhow::Result<()> {
         }
     };
     let apply = ["apply", "-f", "-"];
-    let config = |name: &str, more: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n{more}");
-    refused(&apply, "apiVersion: v1\nkind: Nonsense\nmetadata:\n  name: x\n", "no matches for kind \"Nonsense\"")?;
+    let config = |name: &str, more: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n{more}")
+    };
+    refused(
+        &apply,
+        "apiVersion: v1\nkind: Nonsense\nmetadata:\n  name: x\n",
+        "no matches for kind \"Nonsense\"",
+    )?;
     refused(&apply, "kind: [", "error")?;
     refused(&apply, &config("a", "dato: {}\n"), "unknown field \"dato\"")?;
     refused(&apply, &config("Bad_Name", "data: {}\n"), "a lowercase RFC 1123 subdomain must consist of")?;
@@ -84,18 +102,23 @@ fn server_side_apply_tells_who_owns_a_field() -> anyhow::Result<()> {
         return Ok(());
     }
     let cluster = Cluster::up(1, 0)?;
-    let config = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared\ndata:\n  a: \"{value}\"\n");
+    let config = |value: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared\ndata:\n  a: \"{value}\"\n")
+    };
     let apply = |manager: &str, value: &str, force: &str| {
         let manager = format!("--field-manager={manager}");
         cluster.kubectl_with(&["apply", "--server-side", &manager, force, "-f", "-"], &config(value))
     };
     apply("one", "1", "--force-conflicts=false")?;
-    let conflict = apply("two", "2", "--force-conflicts=false");
-    let said = conflict.map_or_else(|error| format!("{error:#}"), |text| text);
+    let said = match apply("two", "2", "--force-conflicts=false") {
+        Ok(text) => anyhow::bail!("the other manager's field was taken: {text}"),
+        Err(refused) => format!("{refused:#}"),
+    };
     ensure!(said.contains("conflict with \"one\": .data.a"), "{said}");
     apply("two", "2", "--force-conflicts=true")?;
     ensure!(cluster.get(&["configmap", "shared"])?["data"]["a"] == "2");
-    let same = cluster.kubectl_with(&["diff", "--server-side", "--field-manager=two", "-f", "-"], &config("2"))?;
+    let same =
+        cluster.kubectl_with(&["diff", "--server-side", "--field-manager=two", "-f", "-"], &config("2"))?;
     ensure!(same.is_empty(), "{same}");
     Ok(())
 }

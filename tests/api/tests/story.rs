@@ -20,7 +20,12 @@ fn ready_pods(cluster: &Cluster) -> anyhow::Result<Vec<Value>> {
 fn wait_for_ready(cluster: &Cluster, count: usize) -> anyhow::Result<Vec<Value>> {
     wait_for(&format!("{count} pods are ready"), || {
         let pods = ready_pods(cluster)?;
-        ensure!(pods.len() == count, "{} are:\n{}", pods.len(), cluster.kubectl(&["-n", "hello", "get", "pods,events"])?);
+        ensure!(
+            pods.len() == count,
+            "{} are:\n{}",
+            pods.len(),
+            cluster.kubectl(&["-n", "hello", "get", "pods,events"])?
+        );
         Ok(pods)
     })
 }
@@ -53,7 +58,10 @@ fn a_workload_lives_its_life() -> anyhow::Result<()> {
             Ok(())
         })?;
     }
-    let node = cluster.get(&["nodes"])?["items"][0]["status"]["addresses"][0]["address"].as_str().unwrap_or("").to_owned();
+    let node = cluster.get(&["nodes"])?["items"][0]["status"]["addresses"][0]["address"]
+        .as_str()
+        .unwrap_or("")
+        .to_owned();
     ensure!(exec(&format!("wget -qO- http://{node}:30080/"))?.contains("Hello from Kontiki"), "node port");
 
     // What people look at.
@@ -66,11 +74,20 @@ fn a_workload_lives_its_life() -> anyhow::Result<()> {
     }
 
     // A rolling update, and back.
-    cluster.kubectl(&["-n", "hello", "set", "image", "deployment/hello", "web=docker.io/library/kontiki-hello:2"])?;
+    cluster.kubectl(&[
+        "-n",
+        "hello",
+        "set",
+        "image",
+        "deployment/hello",
+        "web=docker.io/library/kontiki-hello:2",
+    ])?;
     cluster.kubectl(&["-n", "hello", "rollout", "status", "deployment/hello", "--timeout=120s"])?;
     wait_for_ready(&cluster, 3)?;
     let pods = ready_pods(&cluster)?;
-    ensure!(pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "docker.io/library/kontiki-hello:2"));
+    ensure!(
+        pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "docker.io/library/kontiki-hello:2")
+    );
     cluster.kubectl(&["-n", "hello", "rollout", "undo", "deployment/hello"])?;
     cluster.kubectl(&["-n", "hello", "rollout", "status", "deployment/hello", "--timeout=120s"])?;
 
@@ -95,14 +112,19 @@ fn a_workload_lives_its_life() -> anyhow::Result<()> {
     })?;
 
     // An agent that dies takes no container along.
-    let before = cluster.get(&["-n", "hello", "pod", &victim])?["status"]["containerStatuses"][0]["containerID"].clone();
+    let before =
+        cluster.get(&["-n", "hello", "pod", &victim])?["status"]["containerStatuses"][0]["containerID"]
+            .clone();
     let agent = cluster.status()?["agents"][0]["name"].as_str().unwrap_or_default().to_owned();
     cluster.kill(&agent)?;
     cluster.again()?;
     wait_for("the pods are taken over", || {
         let pod = cluster.get(&["-n", "hello", "pod", &victim])?;
         let status = &pod["status"]["containerStatuses"][0];
-        ensure!(status["containerID"] == before && status["restartCount"] == 1 && status["ready"] == true, "{status}");
+        ensure!(
+            status["containerID"] == before && status["restartCount"] == 1 && status["ready"] == true,
+            "{status}"
+        );
         Ok(())
     })?;
     ensure!(cluster.kubectl(&["-n", "hello", "exec", &victim, "--", "hostname"])?.trim() == victim);

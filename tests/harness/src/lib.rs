@@ -29,7 +29,9 @@ pub enum Need {
 /// Says which of the needs the machine lacks, on standard error, so that the test can return.
 pub fn missing(needs: &[Need]) -> bool {
     let lacks = |need: &Need| match need {
-        Need::Root => !std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0),
+        Need::Root => {
+            !std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+        }
         Need::Kubectl => Command::new("kubectl").arg("version").arg("--client").output().is_err(),
     };
     let missing: Vec<_> = needs.iter().filter(|need| lacks(need)).collect();
@@ -43,7 +45,11 @@ pub fn missing(needs: &[Need]) -> bool {
 pub fn kontiki() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let program = test.parent().and_then(Path::parent).map(|dir| dir.join("kontiki")).unwrap_or_default();
-    ensure!(program.exists(), "{} is missing: build it first with `cargo build --release -p kontiki-cli`", program.display());
+    ensure!(
+        program.exists(),
+        "{} is missing: build it first with `cargo build --release -p kontiki-cli`",
+        program.display()
+    );
     Ok(program)
 }
 
@@ -80,7 +86,8 @@ impl Cluster {
         let data = self.data_dir();
         let mut arguments = vec!["up".to_owned(), "--data-dir".into(), data.display().to_string()];
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
-        arguments.extend(self.images.iter().flat_map(|image| ["--image".to_owned(), image.display().to_string()]));
+        arguments
+            .extend(self.images.iter().flat_map(|image| ["--image".to_owned(), image.display().to_string()]));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         run(&arguments).map(drop)
     }
@@ -107,7 +114,12 @@ impl Cluster {
     }
 
     /// Runs kubectl against one server, by the name of its context.
-    pub fn kubectl_at(&self, context: &str, arguments: &[&str], input: Option<&str>) -> anyhow::Result<String> {
+    pub fn kubectl_at(
+        &self,
+        context: &str,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> anyhow::Result<String> {
         let mut child = Command::new("kubectl")
             .env("KUBECONFIG", self.data_dir().join("kubeconfig"))
             .env("HOME", self.dir.path())
@@ -135,7 +147,8 @@ impl Cluster {
     /// Kills a process of the cluster at once, by its name in `kontiki status`.
     pub fn kill(&self, name: &str) -> anyhow::Result<()> {
         let status = self.status()?;
-        let both = ["servers", "agents"].iter().flat_map(|kind| status[kind].as_array().into_iter().flatten());
+        let both =
+            ["servers", "agents"].iter().flat_map(|kind| status[kind].as_array().into_iter().flatten());
         let mut found = both.filter(|process| process["name"] == name);
         let pid = found.next().and_then(|process| process["pid"].as_u64());
         let pid = pid.with_context(|| format!("{name} does not run: {status}"))?;
@@ -148,7 +161,8 @@ impl Cluster {
     pub fn leader(&self) -> anyhow::Result<String> {
         let status = self.status()?;
         let mut servers = status["servers"].as_array().into_iter().flatten();
-        let leader = servers.find(|server| server["leader"] == true).and_then(|server| server["name"].as_str());
+        let leader =
+            servers.find(|server| server["leader"] == true).and_then(|server| server["name"].as_str());
         leader.map(str::to_owned).with_context(|| format!("nobody leads: {status}"))
     }
 }
@@ -159,10 +173,9 @@ impl Drop for Cluster {
             self.show_logs();
         }
         let data = self.data_dir().display().to_string();
-        if self.data_dir().join("cluster.json").exists() {
-            if let Err(error) = run(&["down", "--data-dir", &data]) {
-                eprintln!("taking the cluster down: {error:#}");
-            }
+        let exists = self.data_dir().join("cluster.json").exists();
+        if exists && let Err(error) = run(&["down", "--data-dir", &data]) {
+            eprintln!("taking the cluster down: {error:#}");
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Manager,
-    set::Set,
-};
+use super::{Manager, set::Set};
 use crate::status::Status;
 
 /// How a manager came to own its fields.
@@ -80,7 +77,11 @@ impl Managers {
             let operation = match text("operation").as_str() {
                 "Apply" => Operation::Apply,
                 "Update" => Operation::Update,
-                other => return Err(Status::bad_request(format!("metadata.managedFields: invalid operation {other:?}"))),
+                other => {
+                    return Err(Status::bad_request(format!(
+                        "metadata.managedFields: invalid operation {other:?}"
+                    )));
+                }
             };
             let fields = entry
                 .get("fieldsV1")
@@ -131,8 +132,9 @@ impl Managers {
     fn fold_old_updates(&mut self) {
         let updates = |entries: &[Entry]| entries.iter().filter(|e| e.operation == Operation::Update).count();
         while updates(&self.entries) > UPDATE_MANAGERS_MAX {
-            let mut order: Vec<usize> =
-                (0..self.entries.len()).filter(|at| self.entries[*at].operation == Operation::Update).collect();
+            let mut order: Vec<usize> = (0..self.entries.len())
+                .filter(|at| self.entries[*at].operation == Operation::Update)
+                .collect();
             order.sort_by(|a, b| self.entries[*a].time.cmp(&self.entries[*b].time));
             let oldest = self.entries.remove(order[0]);
             let next = if order[1] > order[0] { order[1] - 1 } else { order[1] };

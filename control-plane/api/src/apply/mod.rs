@@ -51,7 +51,10 @@ pub fn apply(
     manager: &Manager<'_>,
     force: bool,
 ) -> Result<Value, Status> {
-    if applied.pointer("/metadata/managedFields").is_some_and(|fields| fields.as_array().is_none_or(|f| !f.is_empty())) {
+    if applied
+        .pointer("/metadata/managedFields")
+        .is_some_and(|fields| fields.as_array().is_none_or(|f| !f.is_empty()))
+    {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let empty = Value::Object(serde_json::Map::new());
@@ -79,14 +82,23 @@ pub fn apply(
 }
 
 /// Records in `new` that `manager` wrote, by create, update or patch, what differs from `live`.
-pub fn track(table: &Table, ty: TypeId, live: Option<&Value>, new: &mut Value, manager: &Manager<'_>) -> Result<(), Status> {
+pub fn track(
+    table: &Table,
+    ty: TypeId,
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'_>,
+) -> Result<(), Status> {
     let empty = Value::Object(serde_json::Map::new());
-    let given = new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields"));
+    let given =
+        new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields"));
     // Sending an empty list resets the record; sending a changed one replaces it; anything else is ignored, as
     // a client that never saw the field must not erase it.
     let mut managers = match (&given, live) {
         (Some(Value::Array(entries)), _) if is_reset(entries) => Managers::default(),
-        (Some(entries), Some(_)) => Managers::parse(entries).or_else(|_| Managers::read(live.unwrap_or(&empty)))?,
+        (Some(entries), Some(_)) => {
+            Managers::parse(entries).or_else(|_| Managers::read(live.unwrap_or(&empty)))?
+        }
         (_, Some(live)) => Managers::read(live)?,
         (_, None) => Managers::default(),
     };

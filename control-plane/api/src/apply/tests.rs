@@ -30,7 +30,9 @@ fn owned(object: &Value, manager: &str) -> Value {
 
 #[test]
 fn an_applier_owns_what_it_names() {
-    let object = applied(None, config(json!({"replicas": 3, "selector": {"matchLabels": {"a": "b"}}})), "me", false).unwrap();
+    let object =
+        applied(None, config(json!({"replicas": 3, "selector": {"matchLabels": {"a": "b"}}})), "me", false)
+            .unwrap();
     // A selector is atomic: one field.
     assert_eq!(owned(&object, "me"), json!({"f:spec": {"f:replicas": {}, "f:selector": {}}}));
     assert_eq!(object["metadata"]["managedFields"][0]["operation"], "Apply");
@@ -55,7 +57,10 @@ fn changing_anothers_field_is_a_conflict_until_forced() {
     assert_eq!((status.code, status.reason), (409, Some(Reason::Conflict)));
     assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"me\": .spec.replicas");
     let causes = &status.details.unwrap().causes;
-    assert_eq!((causes[0].kind, causes[0].field.as_str()), (CauseType::FieldManagerConflict, ".spec.replicas"));
+    assert_eq!(
+        (causes[0].kind, causes[0].field.as_str()),
+        (CauseType::FieldManagerConflict, ".spec.replicas")
+    );
 
     let forced = applied(Some(&live), config(json!({"replicas": 5})), "you", true).unwrap();
     assert_eq!(forced["spec"]["replicas"], 5);
@@ -79,9 +84,16 @@ fn an_update_takes_over_what_it_changes() {
     new["metadata"]["labels"] = json!({"x": "y"});
     track(table, ty, Some(&live), &mut new, &by("scaler")).unwrap();
     assert_eq!(owned(&new, "me"), json!({"f:spec": {"f:paused": {}}}));
-    assert_eq!(owned(&new, "scaler"), json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}, "f:spec": {"f:replicas": {}}}));
+    assert_eq!(
+        owned(&new, "scaler"),
+        json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}, "f:spec": {"f:replicas": {}}})
+    );
     let status = applied(Some(&new), config(json!({"replicas": 3})), "me", false).unwrap_err();
-    assert!(status.message.contains("conflict with \"scaler\" using apps/v1: .spec.replicas"), "{}", status.message);
+    assert!(
+        status.message.contains("conflict with \"scaler\" using apps/v1: .spec.replicas"),
+        "{}",
+        status.message
+    );
 }
 
 #[test]

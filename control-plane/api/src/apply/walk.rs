@@ -14,7 +14,10 @@ enum Walk<'a> {
     /// An object or a map.
     Fields(TypeId),
     /// A list whose items have an identity.
-    Items { item: TypeId, keys: Option<&'a [String]> },
+    Items {
+        item: TypeId,
+        keys: Option<&'a [String]>,
+    },
 }
 
 fn walk(table: &Table, ty: Option<TypeId>) -> Walk<'_> {
@@ -130,7 +133,13 @@ pub fn compare(table: &Table, ty: TypeId, old: &Value, new: &Value) -> Differenc
     difference
 }
 
-fn differ(table: &Table, ty: Option<TypeId>, old: Option<&Value>, new: Option<&Value>, into: &mut Difference) {
+fn differ(
+    table: &Table,
+    ty: Option<TypeId>,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    into: &mut Difference,
+) {
     match (old, new) {
         (None, None) => {}
         (Some(old), Some(new)) if old == new => {}
@@ -152,7 +161,14 @@ fn differ(table: &Table, ty: Option<TypeId>, old: Option<&Value>, new: Option<&V
     }
 }
 
-fn step(table: &Table, ty: Option<TypeId>, element: Element, old: Option<&Value>, new: Option<&Value>, into: &mut Difference) {
+fn step(
+    table: &Table,
+    ty: Option<TypeId>,
+    element: Element,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    into: &mut Difference,
+) {
     let mut below = Difference::default();
     differ(table, ty, old, new, &mut below);
     if !below.is_empty() {
@@ -162,9 +178,19 @@ fn step(table: &Table, ty: Option<TypeId>, element: Element, old: Option<&Value>
     }
 }
 
-fn items(table: &Table, item: TypeId, keys: Option<&[String]>, old: &[Value], new: &[Value], into: &mut Difference) {
+fn items(
+    table: &Table,
+    item: TypeId,
+    keys: Option<&[String]>,
+    old: &[Value],
+    new: &[Value],
+    into: &mut Difference,
+) {
     let index = |list: &'_ [Value]| -> std::collections::BTreeMap<Element, usize> {
-        list.iter().enumerate().filter_map(|(at, value)| Some((identity(table, item, keys, value)?, at))).collect()
+        list.iter()
+            .enumerate()
+            .filter_map(|(at, value)| Some((identity(table, item, keys, value)?, at)))
+            .collect()
     };
     let (old_index, new_index) = (index(old), index(new));
     for (id, at) in &old_index {
@@ -229,8 +255,16 @@ fn merged(table: &Table, ty: Option<TypeId>, live: Option<&Value>, applied: &Val
 
 /// Applied items come in their own order; live items that are not applied stay before the applied item that
 /// they preceded.
-fn merged_items(table: &Table, item: TypeId, keys: Option<&[String]>, live: &[Value], applied: &[Value]) -> Vec<Value> {
-    let ids = |list: &[Value]| -> Vec<Option<Element>> { list.iter().map(|v| identity(table, item, keys, v)).collect() };
+fn merged_items(
+    table: &Table,
+    item: TypeId,
+    keys: Option<&[String]>,
+    live: &[Value],
+    applied: &[Value],
+) -> Vec<Value> {
+    let ids = |list: &[Value]| -> Vec<Option<Element>> {
+        list.iter().map(|v| identity(table, item, keys, v)).collect()
+    };
     let (live_ids, applied_ids) = (ids(live), ids(applied));
     let mut result = Vec::with_capacity(live.len() + applied.len());
     let mut next_live = 0;

@@ -24,8 +24,12 @@ pub fn json(object: &Value, patch: &Value) -> Result<Value, Status> {
         .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
     copies_are_bounded(object, &operations)?;
     let mut result = object.clone();
-    json_patch::patch(&mut result, &operations)
-        .map_err(|why| Status::failure(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}")))?;
+    json_patch::patch(&mut result, &operations).map_err(|why| {
+        Status::failure(
+            Reason::Invalid,
+            format!("the server rejected our request due to an error in our request: {why}"),
+        )
+    })?;
     Ok(result)
 }
 
@@ -40,8 +44,11 @@ fn copies_are_bounded(object: &Value, patch: &json_patch::Patch) -> Result<(), S
     }
     // A copy can at most double what is there, so the worst case is cheap to bound without doing it.
     let size = object.to_string().len() + serde_json::to_string(patch).map_or(0, |text| text.len());
-    let worst = u32::try_from(copies).ok().and_then(|n| 1usize.checked_shl(n)).and_then(|f| size.checked_mul(f));
-    if worst.is_some_and(|bytes| bytes <= COPIED_BYTES_MAX) || copies * size <= COPIED_BYTES_MAX / 8 && copies < 8 {
+    let worst =
+        u32::try_from(copies).ok().and_then(|n| 1usize.checked_shl(n)).and_then(|f| size.checked_mul(f));
+    if worst.is_some_and(|bytes| bytes <= COPIED_BYTES_MAX)
+        || copies * size <= COPIED_BYTES_MAX / 8 && copies < 8
+    {
         return Ok(());
     }
     let message = format!("the copy operations of the patch could add more than {COPIED_BYTES_MAX} bytes");

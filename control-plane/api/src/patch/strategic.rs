@@ -75,7 +75,8 @@ impl Merger<'_> {
             retain(&mut original, &patch, &keys)?;
         }
         let (orders, deletions, fields) = split_directives(patch)?;
-        let before: Vec<Value> = orders.iter().map(|(name, _)| original.get(name).cloned().unwrap_or_default()).collect();
+        let before: Vec<Value> =
+            orders.iter().map(|(name, _)| original.get(name).cloned().unwrap_or_default()).collect();
         for (name, value) in fields {
             self.field(ty, &mut original, name, value)?;
         }
@@ -124,12 +125,7 @@ impl Merger<'_> {
         Ok(())
     }
 
-    fn list(
-        &self,
-        rule: &Rule,
-        current: Vec<Value>,
-        patch: Vec<Value>,
-    ) -> Result<Vec<Value>, Status> {
+    fn list(&self, rule: &Rule, current: Vec<Value>, patch: Vec<Value>) -> Result<Vec<Value>, Status> {
         match rule.strategy.merge_key.as_deref() {
             Some(key) if current.iter().chain(&patch).all(Value::is_object) => {
                 self.objects(self.item_type(rule.ty), key, current, patch)
@@ -155,14 +151,18 @@ impl Merger<'_> {
     ) -> Result<Vec<Value>, Status> {
         if patch.iter().any(|item| item.get(DIRECTIVE).is_some_and(|d| d == "replace")) {
             let items = patch.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
-            return Ok(items.map(|item| if let Value::Object(item) = item { Value::Object(cleaned(item)) } else { item }).collect());
+            return Ok(items
+                .map(|item| if let Value::Object(item) = item { Value::Object(cleaned(item)) } else { item })
+                .collect());
         }
         for item in patch {
             let Value::Object(item) = item else { continue };
-            let id = item
-                .get(key)
-                .cloned()
-                .ok_or_else(|| bad(format!("map: {} does not contain declared merge key: {key}", Value::Object(item.clone()))))?;
+            let id = item.get(key).cloned().ok_or_else(|| {
+                bad(format!(
+                    "map: {} does not contain declared merge key: {key}",
+                    Value::Object(item.clone())
+                ))
+            })?;
             if item.get(DIRECTIVE).is_some_and(|d| d == "delete") {
                 merged.retain(|other| other.get(key) != Some(&id));
                 continue;
@@ -180,7 +180,14 @@ impl Merger<'_> {
 
     /// Brings a merged list into the order the patch asks for. Items that the patch does not name stay behind
     /// those they followed in `before`, the list as it was on the server.
-    fn reorder(&self, ty: Option<TypeId>, object: &mut Map<String, Value>, name: &str, order: &[Value], before: &Value) {
+    fn reorder(
+        &self,
+        ty: Option<TypeId>,
+        object: &mut Map<String, Value>,
+        name: &str,
+        order: &[Value],
+        before: &Value,
+    ) {
         let rule = self.rule(ty, name);
         let Some(Value::Array(list)) = object.get_mut(name) else { return };
         let id = |item: &Value| match rule.strategy.merge_key.as_deref() {
@@ -196,7 +203,10 @@ impl Merger<'_> {
         let mut named = named.into_iter().peekable();
         for item in kept {
             let at = place(&item);
-            while named.peek().is_some_and(|next| place(next).is_none_or(|next| at.is_none_or(|at| at > next))) {
+            while named
+                .peek()
+                .is_some_and(|next| place(next).is_none_or(|next| at.is_none_or(|at| at > next)))
+            {
                 list.extend(named.next());
             }
             list.push(item);
@@ -207,7 +217,9 @@ impl Merger<'_> {
 
 type Directives = Vec<(String, Vec<Value>)>;
 
-fn split_directives(patch: Map<String, Value>) -> Result<(Directives, Directives, Map<String, Value>), Status> {
+fn split_directives(
+    patch: Map<String, Value>,
+) -> Result<(Directives, Directives, Map<String, Value>), Status> {
     let (mut orders, mut deletions, mut fields) = (Vec::new(), Vec::new(), Map::new());
     for (name, value) in patch {
         let (directives, list) = if let Some(list) = name.strip_prefix(SET_ORDER) {
@@ -228,9 +240,9 @@ fn split_directives(patch: Map<String, Value>) -> Result<(Directives, Directives
 
 fn retain(original: &mut Map<String, Value>, patch: &Map<String, Value>, keys: &Value) -> Result<(), Status> {
     let keys: Vec<&str> = keys.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let stray = patch.iter().find(|(name, value)| {
-        !value.is_null() && !name.starts_with('$') && !keys.contains(&name.as_str())
-    });
+    let stray = patch
+        .iter()
+        .find(|(name, value)| !value.is_null() && !name.starts_with('$') && !keys.contains(&name.as_str()));
     if let Some((name, _)) = stray {
         return Err(bad(format!("{RETAIN_KEYS} must contain every field of the patch, {name:?} is missing")));
     }
@@ -279,14 +291,20 @@ mod tests {
         check(
             containers(json!([{"name": "a", "image": "x:1", "tty": true}, {"name": "b", "image": "y"}])),
             containers(json!([{"name": "a", "image": "x:2"}, {"name": "c", "image": "z"}])),
-            containers(json!([{"name": "a", "image": "x:2", "tty": true}, {"name": "b", "image": "y"}, {"name": "c", "image": "z"}])),
+            containers(
+                json!([{"name": "a", "image": "x:2", "tty": true}, {"name": "b", "image": "y"}, {"name": "c", "image": "z"}]),
+            ),
         );
     }
 
     #[test]
     fn items_are_deleted_and_lists_replaced_by_directive() {
         let two = json!([{"name": "a"}, {"name": "b"}]);
-        check(containers(two.clone()), containers(json!([{"name": "a", "$patch": "delete"}])), containers(json!([{"name": "b"}])));
+        check(
+            containers(two.clone()),
+            containers(json!([{"name": "a", "$patch": "delete"}])),
+            containers(json!([{"name": "b"}])),
+        );
         check(
             containers(two),
             containers(json!([{"name": "c"}, {"$patch": "replace"}])),
@@ -309,7 +327,11 @@ mod tests {
     #[test]
     fn primitive_lists_unite_and_lose_what_is_named() {
         let finalizers = |list: Value| json!({"metadata": {"finalizers": list}});
-        check(finalizers(json!(["a", "b"])), finalizers(json!(["b", "c"])), finalizers(json!(["a", "b", "c"])));
+        check(
+            finalizers(json!(["a", "b"])),
+            finalizers(json!(["b", "c"])),
+            finalizers(json!(["a", "b", "c"])),
+        );
         check(
             finalizers(json!(["a", "b"])),
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}}),
@@ -344,7 +366,8 @@ mod tests {
     fn an_item_without_its_merge_key_is_refused() {
         let table = Table::builtin();
         let ty = table.kind(&GroupVersionKind::new("apps", "v1", "Deployment")).unwrap();
-        let status = apply(table, ty, &containers(json!([])), &containers(json!([{"image": "x"}]))).unwrap_err();
+        let status =
+            apply(table, ty, &containers(json!([])), &containers(json!([{"image": "x"}]))).unwrap_err();
         assert!(status.message.contains("does not contain declared merge key: name"), "{}", status.message);
     }
 }

@@ -135,12 +135,12 @@ impl Planner {
 
     /// A slice appeared, changed or went away.
     pub fn put_slice(&mut self, key: &ObjectKey, slice: Option<&EndpointSlice>) {
-        if let Some(before) = self.slices.remove(key) {
-            if let Some(keys) = self.by_service.get_mut(&before.service) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.by_service.remove(&before.service);
-                }
+        if let Some(before) = self.slices.remove(key)
+            && let Some(keys) = self.by_service.get_mut(&before.service)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_service.remove(&before.service);
             }
         }
         let Some(slice) = slice.and_then(|slice| self.read(slice)) else { return };
