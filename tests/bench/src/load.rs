@@ -37,17 +37,20 @@ impl Load {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Microseconds of the servers' CPU per operation.
+    /// Microseconds of the servers' CPU per operation; NaN when too little was used to tell.
     pub fn server_us(&self) -> f64 {
         self.per_operation_us(self.server_cpu)
     }
 
-    /// Microseconds of the generator's CPU per operation.
+    /// Microseconds of the generator's CPU per operation; NaN when too little was used to tell.
     pub fn generator_us(&self) -> f64 {
         self.per_operation_us(self.generator_cpu)
     }
 
     fn per_operation_us(&self, cpu: Duration) -> f64 {
+        if cpu < process::CPU_MIN {
+            return f64::NAN;
+        }
         cpu.as_secs_f64() * 1e6 / self.latencies.len().max(1) as f64
     }
 }

@@ -10,6 +10,8 @@ use rustix::{
 
 /// Ticks per second in `/proc/PID/stat`: part of the kernel's interface, 100 on every architecture we build for.
 const TICKS_PER_SECOND: u64 = 100;
+/// CPU time below which a difference says nothing: five ticks, an error of 20 %.
+pub const CPU_MIN: Duration = Duration::from_millis(50);
 /// Core of the servers.
 pub const SERVER_CORE: usize = 0;
 /// Core of the generator.

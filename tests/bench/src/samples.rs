@@ -49,9 +49,10 @@ pub fn millis(duration: Duration) -> String {
     number(duration.as_secs_f64() * 1e3)
 }
 
-/// A number with about three digits that mean something.
+/// A number with about three digits that mean something; a dash for NaN.
 pub fn number(value: f64) -> String {
     match value.abs() {
+        unknown if unknown.is_nan() => "-".to_owned(),
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),
         small if small >= 1.0 => format!("{value:.2}"),

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -124,5 +124,12 @@ impl Connection {
         let text = || String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
         anyhow::ensure!(status.is_success(), "{path}: {status}: {}", text());
         Ok(body)
+    }
+
+    /// Whether the server answers in this media type.
+    pub async fn serves(&self, accept: &str, path: &str) -> anyhow::Result<bool> {
+        let request = self.request(Method::GET, &format!("{path}?limit=1")).header(header::ACCEPT, accept);
+        let status = self.send(request.body(Full::new(Bytes::new()))?).await?.status();
+        Ok(status != StatusCode::NOT_ACCEPTABLE)
     }
 }
