@@ -228,6 +228,11 @@ impl NetStreamAppend<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // Asking for the first message is where openraft waits after a failure. To connect first would be to
+            // try a dead peer as fast as it can refuse.
+            let mut input = input;
+            let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
+            let input = futures::stream::iter([first]).chain(input);
             let answers = self.open_stream(input).await?;
             let link = &*self;
             let answers = futures::stream::unfold(Some(answers), move |state| async move {
