@@ -24,7 +24,7 @@ down: ## Stop that cluster and remove what it made on this machine
 status: ## Show that cluster
 	@$(SUDO) $(KONTIKI) status --data-dir $(DATA_DIR)
 
-test: deps images ## Install what is missing and run every test
+test: deps ## Install what is missing and run every test
 	@cargo xtask verify
 
 build: deps ## Build the programs
