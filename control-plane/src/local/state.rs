@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, plan::Cluster};
+use super::{
+    Error,
+    plan::{self, Cluster},
+};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -71,7 +74,15 @@ impl Layout {
             }
             Err(source) => return Err(Error::File { action: "read", path, source }),
         };
-        serde_json::from_slice(&text).map_err(|why| Error::State { path, why: why.to_string() })
+        let cluster: Cluster = match serde_json::from_slice(&text) {
+            Ok(cluster) => cluster,
+            Err(why) => return Err(Error::State { path, why: why.to_string() }),
+        };
+        if cluster.format != plan::FORMAT {
+            let why = format!("it has format {}, this version reads {}", cluster.format, plan::FORMAT);
+            return Err(Error::State { path, why });
+        }
+        Ok(cluster)
     }
 
     /// Writes what the cluster consists of.

@@ -104,10 +104,6 @@ fn create(layout: &Layout, request: &Request, progress: &dyn Fn(&str)) -> Result
 
 fn reuse(layout: &Layout, request: &Request, progress: &dyn Fn(&str)) -> Result<Cluster, Error> {
     let cluster = layout.read()?;
-    if cluster.format != plan::FORMAT {
-        let why = format!("it has format {}, this version reads {}", cluster.format, plan::FORMAT);
-        return Err(Error::State { path: layout.cluster_file(), why });
-    }
     let differs = |asked: Option<u16>, has: usize| asked.is_some_and(|asked| usize::from(asked) != has);
     if differs(request.servers, cluster.servers.len()) || differs(request.agents, cluster.agents.len()) {
         return Err(Error::Refused(format!(
