@@ -37,6 +37,9 @@ struct Life {
     gone: Duration,
 }
 
+/// One of the durations.
+type Stage = fn(&Life) -> Duration;
+
 /// Runs the program.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let kontiki = process::kontiki()?;
@@ -91,7 +94,7 @@ async fn live(connection: &Connection, watch: &mut Watch, name: &str) -> anyhow:
 fn show(lives: &[Life]) {
     let heading = format!("{} pods one after another, {HELLO}", lives.len());
     let mut table = Table::new([&heading[..]].into_iter().chain(HEADINGS));
-    let rows: [(&str, fn(&Life) -> Duration); 4] = [
+    let rows: [(&str, Stage); 4] = [
         ("create to acknowledged", |life| life.created),
         ("create to bound, seen by a watcher", |life| life.scheduled),
         ("create to Running, seen by a watcher", |life| life.running),
