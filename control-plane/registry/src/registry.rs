@@ -59,14 +59,15 @@ impl Registry {
         Ok(Self { core: Arc::new(core) })
     }
 
-    /// Waits until the store answers and the caches that admission and authorization need are filled.
+    /// Waits until the caches that admission and authorization need are filled, and a majority of the store answers.
     pub async fn ready(&self) -> Result<(), Status> {
         for (group, version, plural) in WARM {
             if let Some(cache) = self.core.cache_of(group, version, plural) {
                 cache.wait_filled(limits::CACHE_FILL_MAX).await?;
             }
         }
-        self.core.ports().wait_filled(limits::CACHE_FILL_MAX).await
+        self.core.ports().wait_filled(limits::CACHE_FILL_MAX).await?;
+        self.core.storage.catch_up().await
     }
 
     /// Every resource that is served now.

@@ -154,7 +154,6 @@ fn without_a_majority_writes_fail_in_time_and_work_again_with_one() -> anyhow::R
 }
 
 #[test]
-#[ignore = "readiness looks at caches only and does not ask the store for a majority yet"]
 fn a_server_without_a_majority_is_not_ready() -> anyhow::Result<()> {
     if missing(&[Need::Kubectl]) {
         return Ok(());
