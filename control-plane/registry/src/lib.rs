@@ -46,6 +46,7 @@ pub mod bootstrap;
 pub mod catalog;
 mod clock;
 pub mod contract;
+mod custom;
 pub mod limits;
 mod options;
 mod registry;

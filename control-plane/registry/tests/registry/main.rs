@@ -5,6 +5,7 @@
 extern crate kontiki_registry as registry;
 
 mod admission;
+mod custom;
 mod deletion;
 mod errors;
 mod lists;
