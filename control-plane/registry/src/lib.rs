@@ -46,7 +46,6 @@ pub mod bootstrap;
 pub mod catalog;
 mod clock;
 pub mod contract;
-mod custom;
 pub mod limits;
 mod options;
 mod registry;

@@ -54,8 +54,3 @@ pub const CLAIM_ATTEMPTS_MAX: usize = 64;
 pub const GENERATE_NAME_ATTEMPTS: usize = 8;
 /// Operations of one transaction of a collection deletion; etcd's default limit is 128.
 pub const DELETE_BATCH: usize = 64;
-/// Pause before a definition of custom resources that could not be settled is looked at again: short, because
-/// somebody waits for it, and an attempt costs a transaction at most.
-pub const DEFINITIONS_PAUSE: Duration = Duration::from_millis(200);
-/// How often the definitions are looked at without a change, should one have been missed.
-pub const DEFINITIONS_RESYNC: Duration = Duration::from_secs(60);

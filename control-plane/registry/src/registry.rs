@@ -15,14 +15,13 @@ use crate::{
     Catalog, Deleted, ListOptions, Listed, Options, PatchBody, Resource, Snapshot, WatchOptions, WatchStream,
     WriteOptions, Written,
     contract::Caller,
-    custom::follow::Follower,
     limits,
     storage::Storage,
     verbs::{self, Core},
 };
 
 /// What admission, authorization and authentication look at with every request.
-const WARM: [(&str, &str, &str); 14] = [
+const WARM: [(&str, &str, &str); 13] = [
     ("", "v1", "namespaces"),
     ("", "v1", "serviceaccounts"),
     ("", "v1", "secrets"),
@@ -32,7 +31,6 @@ const WARM: [(&str, &str, &str); 14] = [
     ("networking.k8s.io", "v1", "ipaddresses"),
     ("coordination.k8s.io", "v1", "leases"),
     ("scheduling.k8s.io", "v1", "priorityclasses"),
-    ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
     ("rbac.authorization.k8s.io", "v1", "roles"),
     ("rbac.authorization.k8s.io", "v1", "rolebindings"),
     ("rbac.authorization.k8s.io", "v1", "clusterroles"),
@@ -58,9 +56,7 @@ impl Registry {
             core.cache_of(group, version, plural);
         }
         core.ports();
-        let registry = Self { core: Arc::new(core) };
-        registry.core.storage.spawn(Follower::new(registry.clone()).run());
-        Ok(registry)
+        Ok(Self { core: Arc::new(core) })
     }
 
     /// Waits until the caches that admission and authorization need are filled, and a majority of the store answers.

@@ -49,10 +49,6 @@ fn words(list: &[String]) -> Vec<&str> {
 
 fn describe(row: &Resource) -> ResourceDoc<'_> {
     let own = row.gvk();
-    let table = match &row.schema {
-        Some(schema) => schema.table(),
-        None => Table::builtin(),
-    };
     let subresources = row.subresources.iter().map(|sub| SubresourceDoc {
         name: &sub.name,
         api_version: if sub.kind == own { "" } else { api_version(&sub.kind.group, &sub.kind.version) },
@@ -60,7 +56,7 @@ fn describe(row: &Resource) -> ResourceDoc<'_> {
         verbs: words(&sub.verbs),
     });
     ResourceDoc {
-        table,
+        table: Table::builtin(),
         group: &row.group,
         version: &row.version,
         kind: &row.kind,
@@ -82,7 +78,7 @@ fn api_version(group: &str, version: &str) -> &'static str {
 }
 
 fn is_described(row: &Resource) -> bool {
-    row.schema.is_some()
+    Table::builtin().kind(&row.gvk()).is_some()
 }
 
 fn group_document(catalog: &Catalog, group: &str, version: &str) -> Bytes {

@@ -59,8 +59,6 @@ pub struct Resource {
     pub subresources: Vec<Subresource>,
     /// Where objects are kept; `None` for reviews, which the transport answers.
     pub place: Option<Place>,
-    /// Whether stored objects may be in any version of the kind, so that each is shown in the version of the row.
-    pub mixed: bool,
     /// What is particular about the kind.
     pub strategy: &'static dyn Strategy,
     /// What objects look like; `None` when the table does not have the kind.
@@ -140,16 +138,9 @@ impl Resource {
 
     /// Whether objects are stored in another version than this row serves.
     pub fn is_converted(&self) -> bool {
-        self.mixed
-            || self
-                .place
-                .as_ref()
-                .is_some_and(|place| place.kind.group != self.group || place.kind.version != self.version)
-    }
-
-    /// Whether a definition of the cluster added it.
-    pub fn is_custom(&self) -> bool {
-        self.schema.as_ref().is_some_and(|schema| schema.table().is_custom())
+        self.place
+            .as_ref()
+            .is_some_and(|place| place.kind.group != self.group || place.kind.version != self.version)
     }
 
     /// Whether a verb of discovery is served.
@@ -239,7 +230,6 @@ impl rows::Row {
             verbs: owned(self.verbs),
             subresources: subresources.collect(),
             place,
-            mixed: false,
             strategy: strategy::of(stored_group, self.plural),
             schema: Schema::builtin(&GroupVersionKind::new(group, version, self.kind)),
         }

@@ -157,14 +157,6 @@ impl Storage {
         }
     }
 
-    /// Runs a task until shutdown, dropping it then.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move {
-            shutdown.run_until_cancelled(task).await;
-        });
-    }
-
     fn spawn_filling(&self, cache: Arc<Cache>) {
         let storage = self.clone();
         self.tasks.spawn(async move {

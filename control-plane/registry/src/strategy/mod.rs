@@ -210,7 +210,6 @@ pub fn of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("certificates.k8s.io", "certificatesigningrequests") => &misc::SigningRequest,
         ("storage.k8s.io", "storageclasses") => &misc::StorageClass,
         ("apiregistration.k8s.io", "apiservices") => &misc::ApiService,
-        ("apiextensions.k8s.io", "customresourcedefinitions") => &crate::custom::definition::Definition,
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &rbac::Role,
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &rbac::Binding,
         (

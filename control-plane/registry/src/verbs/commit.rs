@@ -79,7 +79,7 @@ impl Write<'_> {
 
     fn stored_schema(&self) -> Option<Schema> {
         match self.row.place.as_ref() {
-            Some(place) if self.row.is_converted() && !self.row.is_custom() => Schema::builtin(&place.kind),
+            Some(place) if self.row.is_converted() => Schema::builtin(&place.kind),
             _ => self.row.schema.clone(),
         }
     }
@@ -97,9 +97,6 @@ impl Write<'_> {
             || old.is_none()
         {
             strategy.validate(object, &mut causes);
-        }
-        if let Some(schema) = self.row.schema.as_ref().filter(|_| self.row.is_custom()) {
-            causes.extend(api::schema::validate(schema.table(), schema.ty, object));
         }
         if let Some(old) = old
             && self.facet == Facet::Main

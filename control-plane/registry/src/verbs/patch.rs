@@ -82,7 +82,7 @@ impl Patcher<'_> {
             PatchBody::Json(patch) => patch::json(&view, patch)?,
             PatchBody::Merge(patch) => patch::merge(&view, patch)?,
             PatchBody::Strategic(patch) => {
-                let schema = self.schema.as_ref().filter(|schema| !schema.table().is_custom()).ok_or_else(|| {
+                let schema = self.schema.as_ref().ok_or_else(|| {
                     let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
                     Status::failure(Reason::UnsupportedMediaType, message)
                 })?;

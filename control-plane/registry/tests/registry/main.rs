@@ -5,7 +5,6 @@
 extern crate kontiki_registry as registry;
 
 mod admission;
-mod custom;
 mod deletion;
 mod errors;
 mod lists;
