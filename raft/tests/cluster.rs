@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kontiki_raft::{Error, LogIndex, MemberId};
+use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls};
 use support::{Cluster, Running, command};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +72,7 @@ async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
         cluster.handle(1).propose(command(number)).await.unwrap();
     }
     let lost = cluster.leader().await;
-    cluster.kill(lost);
+    cluster.kill(lost).await;
     let survivor = if lost == 1 { 2 } else { 1 };
     let again = cluster.handle(survivor).propose(command(50)).await.unwrap();
     assert_eq!(again.response, Bytes::from("51"));
@@ -91,7 +92,7 @@ async fn everything_acknowledged_survives_the_loss_of_all_members_at_once() {
         cluster.handle(number % 3 + 1).propose(command(number)).await.unwrap();
     }
     for id in 1..=3 {
-        cluster.kill(id);
+        cluster.kill(id).await;
     }
     for id in 1..=3 {
         cluster.start(id).await;
@@ -108,7 +109,7 @@ async fn a_member_that_fell_far_behind_gets_an_image() {
     let leader = cluster.leader().await;
     let behind = leader % 3 + 1;
     cluster.handle(leader).propose(command(0)).await.unwrap();
-    cluster.kill(behind);
+    cluster.kill(behind).await;
     for number in 1..200 {
         cluster.handle(leader).propose(command(number)).await.unwrap();
     }
@@ -125,7 +126,7 @@ async fn a_member_that_fell_far_behind_gets_an_image() {
     // What it was given is durable.
     cluster.handle(leader).propose(command(200)).await.unwrap();
     cluster.handle(behind).read_index().await.unwrap();
-    cluster.kill(behind);
+    cluster.kill(behind).await;
     cluster.start(behind).await;
     cluster.handle(behind).read_index().await.unwrap();
     assert_eq!(cluster.commands(behind).len(), 201);
@@ -151,7 +152,7 @@ async fn members_come_and_go() {
     cluster.handle(1).transfer_leadership(MemberId(2)).await.unwrap();
     assert_eq!(cluster.leader().await, 2);
     cluster.handle(2).remove(MemberId(1)).await.unwrap();
-    cluster.kill(1);
+    cluster.kill(1).await;
     cluster.handle(3).propose(command(10)).await.unwrap();
     assert_eq!(cluster.handle(2).status().members.len(), 2);
     let unknown = cluster.handle(2).promote(MemberId(9)).await;
@@ -178,7 +179,7 @@ async fn a_member_can_move() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
     let moving = leader % 3 + 1;
-    cluster.kill(moving);
+    cluster.kill(moving).await;
     let member = cluster.relocate(moving).await;
     cluster.handle(leader).update(MemberId(moving), member).await.unwrap();
     let proposed = cluster.handle(leader).propose(command(0)).await.unwrap();
@@ -193,7 +194,7 @@ async fn without_a_quorum_nothing_is_acknowledged_and_nothing_is_read() {
     let leader = cluster.leader().await;
     cluster.handle(leader).propose(command(0)).await.unwrap();
     for id in (1..=3).filter(|id| *id != leader) {
-        cluster.kill(id);
+        cluster.kill(id).await;
     }
     let handle = cluster.handle(leader);
     let (proposed, read) = tokio::join!(handle.propose(command(1)), handle.read_index());
@@ -232,4 +233,27 @@ async fn a_failing_state_machine_stops_the_member() {
     let ended = cluster.wait_end(1).await;
     assert!(matches!(ended, Err(Error::Storage { .. })), "{ended:?}");
     assert!(matches!(cluster.handle(1).propose(command(1)).await, Err(Error::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_with_keys_of_one_authority_talk_and_others_do_not() {
+    let (ours, theirs) = (support::our_keys(), support::foreign_keys());
+    let keys = BTreeMap::from([(1, ours.clone()), (2, ours.clone()), (3, theirs)]);
+    let cluster = Cluster::with_tls_quorum(3, keys, &[1, 2]).await;
+    for number in 0..10 {
+        cluster.handle(number % 2 + 1).propose(command(number)).await.unwrap();
+    }
+    cluster.handle(2).read_index().await.unwrap();
+    assert_eq!(cluster.commands(2).len(), 10);
+    assert!(cluster.commands(3).is_empty());
+    assert!(!cluster.handle(3).is_initialized());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unusable_keys_are_refused_at_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { id: MemberId(1), data_dir: directory.path().into(), ..Options::default() };
+    let tls = PeerTls { cert_pem: b"no certificate".to_vec(), ..support::our_keys() };
+    let started = Node::start(options, support::journal(), Some(tls)).await;
+    assert!(matches!(started.err(), Some(Error::Tls { .. })));
 }

@@ -14,6 +14,7 @@ use openraft::errors::{
 use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, Config, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::log::LogStore;
 use super::machine::Machine;
@@ -110,6 +111,8 @@ pub(crate) struct Group {
     /// Changes less often.
     server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
     fuse: Fuse,
+    /// Cancelled when this member ends: streams of peers end with it.
+    ending: CancellationToken,
     id: MemberId,
     cluster_id: u64,
     command_bytes_max: usize,
@@ -168,6 +171,7 @@ impl Group {
             metrics,
             server,
             fuse,
+            ending: CancellationToken::new(),
             id: options.id,
             cluster_id: options.cluster_id,
             command_bytes_max: options.command_bytes_max,
@@ -182,8 +186,14 @@ impl Group {
         &self.machine
     }
 
+    /// Cancelled when this member's part in the group ends.
+    pub(super) fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
     /// Ends this member's part in the group.
     pub(crate) async fn stop(&self) {
+        self.ending.cancel();
         match tokio::time::timeout(limits::STOP_MAX, self.raft.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the group ended badly"),

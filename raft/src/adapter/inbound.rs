@@ -31,7 +31,9 @@ fn encoded<T: codec::Encode>(record: &T) -> Bytes {
 impl Inbound for Group {
     fn append(&self, from: MemberId, frames: Frames) -> Frames {
         // What cannot be read ends the stream; the peer opens a new one.
-        let requests = frames.scan((), move |(), frame| {
+        // Idle streams would otherwise outlive the group, and keep the server from ending.
+        let ending = self.ending();
+        let requests = frames.take_until(ending.clone().cancelled_owned()).scan((), move |(), frame| {
             let request = frame.and_then(|frame| {
                 let record = codec::decode(&frame).map_err(malformed)?;
                 convert::append(record, &frame).map_err(malformed)
@@ -43,6 +45,7 @@ impl Inbound for Group {
         });
         let answers = self.raft().stream_append(requests);
         answers
+            .take_until(ending.clone().cancelled_owned())
             .map(|answer| answer.map(|answer| encoded(&convert::appended_record(&answer))).map_err(stopped))
             .boxed()
     }

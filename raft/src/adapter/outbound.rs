@@ -21,6 +21,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RPCTypes};
 use proto::raft::Frame;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Status, Streaming};
 
 use super::machine::Image;
@@ -144,6 +145,10 @@ impl Link {
         let mut client = self.peers.client(self.target, self.lane).map_err(rpc_error)?;
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
+        let over = CancellationToken::new();
+        // The transport holds on to what we send until it ends, and openraft opens no new stream before it lets go.
+        let input = input.take_until(over.clone().cancelled_owned());
+        let over = over.drop_guard();
         let frames = input.map(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
             payload(&convert::append_record(&request))
@@ -155,7 +160,7 @@ impl Link {
             Ok(Err(status)) => return Err(rpc_error(status.into())),
             Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, within)),
         };
-        Ok(Answers { stream, sent, received: 0 })
+        Ok(Answers { stream, sent, received: 0, _over: over })
     }
 
     async fn send_snapshot(&self, vote: VoteOf<Types>, image: Image) -> Result<Bytes, StreamingError<Types>> {
@@ -189,6 +194,8 @@ struct Answers {
     stream: Streaming<Frame>,
     sent: Arc<AtomicU64>,
     received: u64,
+    /// Ends what we send when nobody awaits the answers any more.
+    _over: DropGuard,
 }
 
 impl Answers {

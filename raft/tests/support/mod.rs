@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kontiki_raft::{Batch, Error, Handle, Member, MemberId, Node, Options, StateMachine, StateMachineError};
+use kontiki_raft::{
+    Batch, Error, Handle, Member, MemberId, Node, Options, PeerTls, StateMachine, StateMachineError,
+};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 const CLUSTER: u64 = 0xC1;
 
@@ -25,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn command(number: u64) -> Bytes {
     Bytes::from(format!("command {number}"))
+}
+
+pub fn journal() -> Arc<Journal> {
+    Arc::default()
 }
 
 /// Waits for a condition, with a deadline.
@@ -106,20 +113,15 @@ impl StateMachine for Journal {
         std::fs::create_dir(into).map_err(storage)?;
         std::fs::write(into.join("position"), live.position.as_deref().unwrap_or_default())
             .map_err(storage)?;
-        for (number, command) in live.commands.iter().enumerate() {
-            std::fs::write(into.join(format!("{number:06}")), command).map_err(storage)?;
-        }
+        std::fs::write(into.join("commands"), live.commands.join(&b'\n')).map_err(storage)?;
         Ok(live.position)
     }
 
     fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
         let position = std::fs::read(from.join("position")).map_err(storage)?;
-        let mut state = State { commands: Vec::new(), position: Some(position.into()) };
-        let count = std::fs::read_dir(from).map_err(storage)?.count() - 1;
-        for number in 0..count {
-            let command = std::fs::read(from.join(format!("{number:06}"))).map_err(storage)?;
-            state.commands.push(command.into());
-        }
+        let commands = std::fs::read(from.join("commands")).map_err(storage)?;
+        let commands = commands.split(|byte| *byte == b'\n').map(Bytes::copy_from_slice).collect();
+        let state = State { commands, position: Some(position.into()) };
         *self.live.lock() = state.clone();
         *self.durable.lock() = state;
         self.restored.fetch_add(1, Ordering::Relaxed);
@@ -128,14 +130,38 @@ impl StateMachine for Journal {
 }
 
 /// Starts a member whose former life in this process may still hold the lock of its directory.
-async fn start_patiently(options: &Options, machine: Arc<Journal>) -> Node {
+async fn start_patiently(options: &Options, machine: Arc<Journal>, tls: Option<PeerTls>) -> Node {
     let patience = tokio::time::Instant::now() + PATIENCE;
     loop {
-        match Node::start(options.clone(), Arc::clone(&machine) as Arc<dyn StateMachine>, None).await {
+        match Node::start(options.clone(), Arc::clone(&machine) as Arc<dyn StateMachine>, tls.clone()).await {
             Ok(node) => return node,
             Err(error) if tokio::time::Instant::now() > patience => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
+    }
+}
+
+fn server_tls(tls: &PeerTls) -> ServerTlsConfig {
+    ServerTlsConfig::new()
+        .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem))
+        .client_ca_root(Certificate::from_pem(&tls.ca_pem))
+}
+
+/// Keys of members on this machine, all of one authority. Worthless anywhere else; valid for a hundred years.
+pub fn our_keys() -> PeerTls {
+    PeerTls {
+        ca_pem: include_bytes!("keys/ours-ca.pem").to_vec(),
+        cert_pem: include_bytes!("keys/ours-cert.pem").to_vec(),
+        key_pem: include_bytes!("keys/ours-key.pem").to_vec(),
+    }
+}
+
+/// The same of another authority.
+pub fn foreign_keys() -> PeerTls {
+    PeerTls {
+        ca_pem: include_bytes!("keys/theirs-ca.pem").to_vec(),
+        cert_pem: include_bytes!("keys/theirs-cert.pem").to_vec(),
+        key_pem: include_bytes!("keys/theirs-key.pem").to_vec(),
     }
 }
 
@@ -151,14 +177,22 @@ pub struct Running {
 }
 
 impl Running {
-    async fn start(options: Options, machine: Arc<Journal>, listener: TcpListener) -> Self {
+    async fn start(
+        options: Options,
+        machine: Arc<Journal>,
+        listener: TcpListener,
+        tls: Option<PeerTls>,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
-        let node = start_patiently(&options, machine).await;
+        let node = start_patiently(&options, machine, tls.clone()).await;
         let (handle, service) = (node.handle(), node.service());
         let shutdown = CancellationToken::new();
         let closed = CancellationToken::new();
-        let server = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
+        let mut server = tonic::transport::Server::builder().tcp_nodelay(true);
+        if let Some(tls) = &tls {
+            server = server.tls_config(server_tls(tls)).unwrap();
+        }
+        let server = server
             .add_service(service)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed.clone().cancelled_owned());
         tokio::spawn(async move { server.await.unwrap() });
@@ -176,7 +210,7 @@ impl Running {
             ..Options::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut running = Self::start(options, Arc::default(), listener).await;
+        let mut running = Self::start(options, Arc::default(), listener, None).await;
         running.directory = Some(directory);
         running
     }
@@ -211,11 +245,23 @@ pub struct Cluster {
     machines: BTreeMap<u64, Arc<Journal>>,
     running: BTreeMap<u64, Running>,
     handles: BTreeMap<u64, Handle>,
+    tls: BTreeMap<u64, PeerTls>,
 }
 
 impl Cluster {
     /// A group of so many voters that has a leader.
     pub async fn new(size: u64) -> Self {
+        Self::with_tls(size, BTreeMap::new()).await
+    }
+
+    /// The same; members that have keys use them.
+    async fn with_tls(size: u64, tls: BTreeMap<u64, PeerTls>) -> Self {
+        let everybody: Vec<u64> = (1..=size).collect();
+        Self::with_tls_quorum(size, tls, &everybody).await
+    }
+
+    /// The same, but only `quorum` is expected to find together.
+    pub async fn with_tls_quorum(size: u64, tls: BTreeMap<u64, PeerTls>, quorum: &[u64]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut cluster = Self {
             directory,
@@ -223,13 +269,14 @@ impl Cluster {
             machines: BTreeMap::new(),
             running: BTreeMap::new(),
             handles: BTreeMap::new(),
+            tls,
         };
         for id in 1..=size {
             cluster.prepare(id).await;
         }
         let members = cluster.members(size);
         cluster.handle(1).initialize(members).await.unwrap();
-        cluster.leader().await;
+        cluster.leader_of(quorum).await;
         cluster
     }
 
@@ -241,6 +288,7 @@ impl Cluster {
             log_keep_entries: 10,
             snapshot_entries: 100_000,
             propose_timeout_ms: 8_000,
+            read_timeout_ms: 15_000,
             leader_wait_ms: 6_000,
             ..Options::default()
         }
@@ -256,15 +304,17 @@ impl Cluster {
     }
 
     async fn launch(&mut self, id: u64, listener: TcpListener) {
-        let running = Running::start(self.options(id), self.machine(id), listener).await;
+        let running =
+            Running::start(self.options(id), self.machine(id), listener, self.tls.get(&id).cloned()).await;
         self.handles.insert(id, running.handle());
         self.running.insert(id, running);
     }
 
     fn member(&self, id: u64) -> Member {
+        let scheme = if self.tls.contains_key(&id) { "https" } else { "http" };
         Member {
             name: format!("member-{id}"),
-            peer_url: format!("http://{}", self.addresses[&id]),
+            peer_url: format!("{scheme}://{}", self.addresses[&id]),
             client_urls: Vec::new(),
         }
     }
@@ -285,24 +335,32 @@ impl Cluster {
         self.machines[&id].commands()
     }
 
-    /// Waits until all running members agree on a leader.
+    /// Waits until all running members agree on a leader that runs.
     pub async fn leader(&self) -> u64 {
-        let agreed = || {
-            let mut leaders =
-                self.running.values().map(|running| running.handle.leadership().borrow().leader);
-            let first = leaders.next().flatten()?;
-            leaders.all(|leader| leader == Some(first)).then_some(first.0)
+        let running: Vec<u64> = self.running.keys().copied().collect();
+        self.leader_of(&running).await
+    }
+
+    async fn leader_of(&self, members: &[u64]) -> u64 {
+        let agreed = Mutex::new(0);
+        let condition = || {
+            let mut leaders = members.iter().map(|id| self.handles[id].leadership().borrow().leader);
+            let Some(MemberId(first)) = leaders.next().flatten() else { return false };
+            *agreed.lock() = first;
+            self.running.contains_key(&first) && leaders.all(|leader| leader == Some(MemberId(first)))
         };
-        wait_for("a leader", || agreed().is_some_and(|leader| self.running.contains_key(&leader))).await;
-        agreed().unwrap_or_else(|| {
-            self.running.values().find_map(|member| member.handle.leadership().borrow().leader).unwrap().0
-        })
+        wait_for("a leader", condition).await;
+        agreed.into_inner()
     }
 
     /// As `kill -9` would: nothing is flushed, and the state machine forgets what it had not flushed.
-    pub fn kill(&mut self, id: u64) {
+    pub async fn kill(&mut self, id: u64) {
         self.running.remove(&id).unwrap().kill();
+        self.handles.remove(&id);
+        let machine = self.machine(id);
         self.forget(id);
+        // A process is gone at once; what runs in ours takes a moment.
+        wait_for("the end of a member", || Arc::strong_count(&machine) == 1).await;
     }
 
     fn forget(&mut self, id: u64) {
