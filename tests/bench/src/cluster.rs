@@ -105,13 +105,21 @@ impl Cluster {
         let status: Value = serde_json::from_str(&said("kontiki status", &output)?)?;
         let plan = std::fs::read(self.data_dir().join("cluster.json")).context("reading cluster.json")?;
         let plan: Value = serde_json::from_slice(&plan)?;
-        let (_, tls) = self.access()?;
+        let ((_, tls), store) = (self.access()?, self.store_access()?);
         let servers = list(&status["servers"]).iter().zip(list(&plan["servers"]));
-        let servers = servers.map(|(status, plan)| server(status, plan, &tls)).collect::<Result<_, _>>()?;
+        let servers =
+            servers.map(|(status, plan)| server(status, plan, &tls, &store)).collect::<Result<_, _>>()?;
         let agents = list(&status["agents"]).iter();
         let agents =
             agents.filter_map(|agent| Some((agent["name"].as_str()?.to_owned(), pid(agent)?))).collect();
         Ok(Status { servers, agents })
+    }
+
+    /// Proof for the store, which believes an authority of its own.
+    fn store_access(&self) -> anyhow::Result<Tls> {
+        let pki = kontiki::pki::Pki::open(&self.data_dir().join("pki"))?;
+        let client = pki.store_client("kontiki-bench")?;
+        Tls::new(pki.store_ca().as_bytes(), client.certificate.as_bytes(), client.key.as_bytes())
     }
 
     /// The kubeconfig, and the proof that is in it.
@@ -169,7 +177,7 @@ fn said(what: &str, output: &Output) -> anyhow::Result<String> {
     Ok(text(&output.stdout))
 }
 
-fn server(status: &Value, plan: &Value, tls: &Tls) -> anyhow::Result<Server> {
+fn server(status: &Value, plan: &Value, tls: &Tls, store: &Tls) -> anyhow::Result<Server> {
     let url = status["urls"]["api"].as_str().context("a server has a URL")?;
     let etcd = plan["etcdPort"].as_u64().and_then(|port| u16::try_from(port).ok()).context("an etcd port")?;
     Ok(Server {
@@ -177,7 +185,7 @@ fn server(status: &Value, plan: &Value, tls: &Tls) -> anyhow::Result<Server> {
         pid: pid(status),
         leader: status["leader"] == true,
         api: Target { address: address(url)?, tls: Some(tls.clone()) },
-        etcd: Target { address: ([127, 0, 0, 1], etcd).into(), tls: Some(tls.clone()) },
+        etcd: Target { address: ([127, 0, 0, 1], etcd).into(), tls: Some(store.clone()) },
     })
 }
 
