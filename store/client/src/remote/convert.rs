@@ -167,6 +167,12 @@ pub(super) fn was_not_received(status: &Status) -> bool {
     false
 }
 
+/// Whether the connection broke before a member answered: only a status made on this side has a cause.
+pub(super) fn was_cut_off(status: &Status) -> bool {
+    status.code() == Code::Unavailable
+        || status.code() == Code::Unknown && std::error::Error::source(status).is_some()
+}
+
 /// What a status means.
 pub(super) fn error(status: &Status) -> Error {
     let text = status.message().strip_prefix("etcdserver: ").unwrap_or(status.message());
@@ -191,7 +197,7 @@ pub(super) fn error(status: &Status) -> Error {
         (Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::NotFound, _) => {
             Error::Invalid(text.to_owned())
         }
-        (Code::Unavailable, _) => Error::Unavailable(text.to_owned()),
+        _ if was_cut_off(status) => Error::Unavailable(text.to_owned()),
         (Code::ResourceExhausted, _) => Error::TooLarge(text.to_owned()),
         (code, _) => Error::Internal(format!("{code:?}: {text}")),
     }

@@ -125,7 +125,7 @@ impl RemoteKv {
                 Ok(Ok(_)) => false,
                 Ok(Err(status)) => {
                     convert::was_not_received(status)
-                        || (effect == Effect::None && status.code() == tonic::Code::Unavailable)
+                        || (effect == Effect::None && convert::was_cut_off(status))
                 }
                 Err(_elapsed) => effect == Effect::None,
             };
