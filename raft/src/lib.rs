@@ -122,6 +122,8 @@ mod codec;
 mod entry;
 mod error;
 mod fuse;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod limits;
 mod log;

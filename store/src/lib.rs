@@ -39,6 +39,8 @@
 pub mod cli;
 mod codec;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lease;
 pub mod limits;
 pub mod machine;

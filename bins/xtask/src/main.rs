@@ -1,6 +1,7 @@
-//! The project's own tasks: verify, schema, bench.
+//! The project's own tasks: verify, schema, bench, fuzz.
 
 mod bench;
+mod fuzz;
 mod schema;
 mod verify;
 
@@ -17,6 +18,8 @@ struct Arguments {
 enum Task {
     /// Measure, and print a table: start, pod, failover, api, store.
     Bench(bench::Options),
+    /// Feed every decoder with bytes that nobody meant, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Derive the committed schema table from the published definitions.
     Schema(schema::Options),
     /// Check everything that CI checks.
@@ -26,6 +29,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Schema(options) => schema::run(&options),
         Task::Verify(options) => verify::run(&options),
     }

@@ -10,6 +10,7 @@
 //! | [`group`] | its interface to what a [`Handle`](crate::Handle) needs |
 
 mod convert;
+pub(crate) mod fuzzing;
 pub(crate) mod group;
 mod inbound;
 mod log;

@@ -55,7 +55,7 @@ impl Command {
     /// Reads a command; its byte strings are slices of `bytes`.
     pub fn decode(bytes: &Bytes) -> Result<Self, codec::Error> {
         Ok(match codec::decode(bytes)? {
-            CommandRecord::Txn(record) => Self::Txn(txn(&record, bytes)),
+            CommandRecord::Txn(record) => Self::Txn(txn(&record, bytes)?),
             CommandRecord::Compact(revision) => Self::Compact(Revision(revision)),
             CommandRecord::LeaseGrant { id, ttl_s } => Self::LeaseGrant { id: LeaseId(id), ttl_s },
             CommandRecord::LeaseRevoke(id) => Self::LeaseRevoke(LeaseId(id)),
@@ -173,12 +173,15 @@ fn op_record(op: &Op) -> OpRecord<'_> {
     }
 }
 
-fn txn(record: &TxnRecord<'_>, source: &Bytes) -> Txn {
-    Txn {
-        compare: record.compare.iter().map(|record| compare(record, source)).collect(),
-        success: record.success.iter().map(|record| op(record, source)).collect(),
-        failure: record.failure.iter().map(|record| op(record, source)).collect(),
-    }
+fn txn(record: &TxnRecord<'_>, source: &Bytes) -> Result<Txn, codec::Error> {
+    let ops = |records: &[OpRecord<'_>]| {
+        records.iter().map(|record| op(record, source)).collect::<Result<Vec<_>, codec::Error>>()
+    };
+    Ok(Txn {
+        compare: record.compare.iter().map(|record| compare(record, source)).collect::<Result<_, _>>()?,
+        success: ops(&record.success)?,
+        failure: ops(&record.failure)?,
+    })
 }
 
 fn keys(record: &KeysRecord<'_>, source: &Bytes) -> KeyRange {
@@ -191,8 +194,8 @@ fn keys(record: &KeysRecord<'_>, source: &Bytes) -> KeyRange {
     }
 }
 
-fn compare(record: &CompareRecord<'_>, source: &Bytes) -> Compare {
-    Compare {
+fn compare(record: &CompareRecord<'_>, source: &Bytes) -> Result<Compare, codec::Error> {
+    Ok(Compare {
         keys: keys(&record.keys, source),
         target: match &record.target {
             TargetRecord::Version(version) => Target::Version(*version),
@@ -205,14 +208,14 @@ fn compare(record: &CompareRecord<'_>, source: &Bytes) -> Compare {
             0 => Order::Equal,
             1 => Order::NotEqual,
             2 => Order::Less,
-            // The encoder writes nothing above 3, and a record is checked as a whole by the log below.
-            _ => Order::Greater,
+            3 => Order::Greater,
+            other => return Err(codec::Error::Malformed(format!("comparison {other}"))),
         },
-    }
+    })
 }
 
-fn op(record: &OpRecord<'_>, source: &Bytes) -> Op {
-    match record {
+fn op(record: &OpRecord<'_>, source: &Bytes) -> Result<Op, codec::Error> {
+    Ok(match record {
         OpRecord::Range { keys: range, revision, limit, keys_only, count_only } => Op::Range(Range {
             keys: keys(range, source),
             revision: Revision(*revision),
@@ -232,8 +235,8 @@ fn op(record: &OpRecord<'_>, source: &Bytes) -> Op {
         OpRecord::Delete { keys: range, prev_kv } => {
             Op::Delete { keys: keys(range, source), prev_kv: *prev_kv }
         }
-        OpRecord::Txn(nested) => Op::Txn(txn(nested, source)),
-    }
+        OpRecord::Txn(nested) => Op::Txn(txn(nested, source)?),
+    })
 }
 
 #[cfg(test)]

@@ -219,6 +219,9 @@ fn execute(
             Ok(done(draft))
         }
         Command::LeaseGrant { id, ttl_s } => {
+            if ttl_s < 0 {
+                return Err(Refusal::Invalid("a lease cannot end before it begins".to_owned()).into());
+            }
             if draft.lease(id)?.is_some() {
                 return Err(Refusal::LeaseExists.into());
             }

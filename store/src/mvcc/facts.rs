@@ -58,7 +58,12 @@ pub fn read(reader: &dyn Reader) -> Result<Facts, Error> {
     let field =
         |at: usize| now.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
     match (field(0), field(8)) {
-        (Some(revision), Some(compacted)) if revision >= compacted => Ok(Facts { revision, compacted }),
+        // No store ever counts half as far; and from there on, counting on would overflow.
+        (Some(revision), Some(compacted))
+            if (0..=revision).contains(&compacted) && revision < i64::MAX / 2 =>
+        {
+            Ok(Facts { revision, compacted })
+        }
         _ => Err(Error::corrupt("facts", format!("{now:?}"))),
     }
 }
@@ -86,7 +91,10 @@ pub fn write_position(position: Bytes, batch: &mut Batch) {
 pub fn read_scrubbed(reader: &dyn Reader) -> Result<i64, Error> {
     let Some(record) = reader.get(&name(NAME_SCRUBBED))? else { return Ok(0) };
     let field = record.as_ref().try_into().map(i64::from_le_bytes);
-    field.map_err(|_| Error::corrupt("scrub progress", format!("{record:?}")))
+    field
+        .ok()
+        .filter(|revision| *revision >= 0)
+        .ok_or_else(|| Error::corrupt("scrub progress", format!("{record:?}")))
 }
 
 /// Records how far compacted versions have been removed here.

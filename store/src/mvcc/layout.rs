@@ -81,7 +81,7 @@ pub fn split_version_key(entry: &[u8]) -> Result<(&[u8], i64), Error> {
     let group = entry.len().checked_sub(REVISION_BYTES).filter(|at| *at > END.len()).ok_or_else(corrupt)?;
     let (group, revision) = entry.split_at(group);
     let revision = u64::from_be_bytes(revision.try_into().map_err(|_| corrupt())?);
-    Ok((group, signed(!revision)))
+    Ok((group, i64::try_from(!revision).map_err(|_| corrupt())?))
 }
 
 /// The key of a group.
@@ -154,9 +154,10 @@ impl<'a> Version<'a> {
             WRITTEN => {
                 let mut field = || take_varint(&mut rest).ok_or_else(corrupt);
                 let (age, version, lease) = (field()?, field()?, field()?);
+                let counted = |field| i64::try_from(field).map_err(|_| corrupt());
                 Ok(Self::Written {
-                    age: signed(age),
-                    version: signed(version),
+                    age: counted(age)?,
+                    version: counted(version)?,
                     lease: lease.cast_signed(),
                     value: rest,
                 })
@@ -198,9 +199,8 @@ pub fn log_start(revision: i64) -> BytesMut {
 /// Revision of an entry of the log table.
 pub fn log_revision(entry: &[u8]) -> Result<i64, Error> {
     let field = entry.get(1..9).and_then(|field| field.try_into().ok());
-    field
-        .map(|field| signed(u64::from_be_bytes(field)))
-        .ok_or_else(|| Error::corrupt("log key", format!("{} bytes", entry.len())))
+    let revision = field.and_then(|field| i64::try_from(u64::from_be_bytes(field)).ok().filter(|at| *at > 0));
+    revision.ok_or_else(|| Error::corrupt("log key", format!("{} bytes", entry.len())))
 }
 
 /// What the log table says about a change.
@@ -255,7 +255,8 @@ impl LeaseRecord {
     /// Reads a record.
     pub fn decode(mut record: &[u8]) -> Result<Self, Error> {
         let corrupt = || Error::corrupt("lease record", "too short");
-        let granted_ttl_s = signed(take_varint(&mut record).ok_or_else(corrupt)?);
+        let granted_ttl_s =
+            take_varint(&mut record).and_then(|ttl| i64::try_from(ttl).ok()).ok_or_else(corrupt)?;
         let renewed = take_varint(&mut record).ok_or_else(corrupt)?;
         Ok(Self { granted_ttl_s, renewed })
     }
@@ -286,10 +287,6 @@ pub fn attached_key(entry: &[u8]) -> &[u8] {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).expect("revisions, versions and times to live are not negative")
-}
-
-fn signed(number: u64) -> i64 {
-    number.cast_signed()
 }
 
 fn put_varint(mut number: u64, out: &mut BytesMut) {

@@ -7,7 +7,7 @@
 //! from transactions and leases), snapshots as bolt files, and downgrades.
 
 mod cluster;
-mod convert;
+pub(crate) mod convert;
 mod error;
 mod kv;
 mod lease;

@@ -1,0 +1,128 @@
+//! Records on the disk: the log's, the commands in it, and the tables of the state.
+
+use bytes::Bytes;
+use store::machine::{command::Command, response::Response};
+use store::mvcc::layout::{self, LeaseRecord, Version};
+use store_client::{
+    Compare, KeyRange, KeyValue, LeaseId, Op, OpResult, Order, Range, RangeResult, Revision, Target, Txn,
+    TxnResult,
+};
+
+/// A sealed entry, a vote, a position and an owner, as the log holds them.
+pub fn log_record(bytes: &[u8]) {
+    raft::fuzzing::log_record(bytes);
+}
+
+/// One of each.
+pub fn log_record_seeds() -> Vec<Vec<u8>> {
+    raft::fuzzing::log_record_seeds()
+}
+
+/// A command as it stands in the log, or an answer to one as it crosses the wire.
+pub fn command(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    if let Ok(command) = Command::decode(&bytes) {
+        assert_eq!(command.encode().expect("it was decoded"), bytes, "one command, one encoding");
+    }
+    if let Ok(response) = Response::decode(&bytes) {
+        assert_eq!(response.encode().expect("it was decoded"), bytes, "one response, one encoding");
+    }
+}
+
+/// Commands of every kind, and responses.
+pub fn command_seeds() -> Vec<Vec<u8>> {
+    let commands = commands().into_iter().map(|command| command.encode());
+    let responses = responses().into_iter().map(|response| response.encode());
+    commands.chain(responses).map(|bytes| bytes.expect("seeds are small").to_vec()).collect()
+}
+
+/// A command of each kind.
+pub fn commands() -> Vec<Command> {
+    vec![
+        Command::Txn(txn()),
+        Command::Txn(Txn { compare: vec![], success: vec![put("a", 0), put("b", 7)], failure: vec![] }),
+        Command::Compact(Revision(2)),
+        Command::LeaseGrant { id: LeaseId(7), ttl_s: 60 },
+        Command::LeaseRenew(vec![LeaseId(7), LeaseId(8)]),
+        Command::LeaseExpire { term: 1, leases: vec![(LeaseId(7), 4)] },
+        Command::LeaseRevoke(LeaseId(7)),
+    ]
+}
+
+fn put(key: &'static str, lease: i64) -> Op {
+    Op::Put {
+        key: key.into(),
+        value: "value".into(),
+        lease: LeaseId(lease),
+        prev_kv: true,
+        ignore_value: false,
+        ignore_lease: false,
+    }
+}
+
+fn txn() -> Txn {
+    let compare = Compare {
+        keys: KeyRange::Key("a".into()),
+        target: Target::ModRevision(Revision(0)),
+        order: Order::Equal,
+    };
+    let nested = Txn { compare: vec![compare.clone()], success: vec![put("c", 0)], failure: vec![] };
+    let delete = Op::Delete { keys: KeyRange::prefix(Bytes::from_static(b"b")), prev_kv: true };
+    let read = Op::Range(Range::new(KeyRange::From(Bytes::new())));
+    Txn { compare: vec![compare], success: vec![put("a", 0), Op::Txn(nested), delete], failure: vec![read] }
+}
+
+fn responses() -> Vec<Response> {
+    let kv = KeyValue {
+        key: "k".into(),
+        value: "v".into(),
+        create_revision: Revision(2),
+        mod_revision: Revision(3),
+        version: 2,
+        lease: LeaseId(0),
+    };
+    let read = RangeResult { kvs: vec![kv.clone()], more: false, count: 1, revision: Revision(3) };
+    let results = vec![
+        OpResult::Range(read),
+        OpResult::Put { prev_kv: Some(kv.clone()) },
+        OpResult::Delete { deleted: 1, prev_kvs: vec![kv] },
+    ];
+    vec![
+        Response::Txn(TxnResult { succeeded: true, results, revision: Revision(4) }),
+        Response::Done(Revision(4)),
+        Response::Renewed(vec![Some(60), None]),
+        Response::Refused(store_client::Error::LeaseNotFound),
+    ]
+}
+
+/// Records and keys of the tables in which the state is kept.
+pub fn state_record(bytes: &[u8]) {
+    if let Ok(version) = Version::decode(bytes) {
+        version.key_value(Bytes::new, 5, true);
+        assert_eq!(Version::decode(&version.encode()).expect("we wrote it"), version);
+    }
+    if let Ok(lease) = LeaseRecord::decode(bytes) {
+        assert_eq!(LeaseRecord::decode(&lease.encode()).expect("we wrote it"), lease);
+    }
+    if let Ok((group, _revision)) = layout::split_version_key(bytes) {
+        layout::group_key(group);
+    }
+    let _revision = layout::log_revision(bytes);
+    let _change = layout::split_log_record(bytes);
+    let _lease = layout::lease_of(bytes);
+    layout::attached_key(bytes);
+}
+
+/// One of each.
+pub fn state_record_seeds() -> Vec<Vec<u8>> {
+    vec![
+        Version::Written { age: 300, version: 2, lease: -1, value: b"value" }.encode().to_vec(),
+        Version::Deleted.encode().to_vec(),
+        LeaseRecord { granted_ttl_s: 60, renewed: 1000 }.encode().to_vec(),
+        layout::version_key(b"a\0b", 77).to_vec(),
+        layout::log_key(5, 1).to_vec(),
+        layout::log_record(true, b"key").to_vec(),
+        layout::lease_key(-7).to_vec(),
+        layout::attachment_key(7, b"key").to_vec(),
+    ]
+}
