@@ -33,7 +33,8 @@ const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 
 /// Runs the targets one after another; fails if one found something.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as cargo xtask fuzz")?;
+    let root = Path::new(&here).join("../..").canonicalize()?;
     let known = seeds(&root, &root.join(&options.corpus))?;
     for name in &options.target {
         ensure!(known.contains(name), "no target {name}; there are: {}", known.join(", "));

@@ -13,7 +13,8 @@ const MUTATIONS: usize = 50_000;
 const TIME: Duration = Duration::from_secs(1);
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let folder = Path::new(&here).join("corpus").join(name);
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// The workspace's root.
+/// The workspace's root. As cargo says when it runs us: what it said when it built us may have been another clone that
+/// shares the target directory.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).join("../..")
 }
 
 /// One package of the workspace.

@@ -55,6 +55,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// The workspace's root.
 fn root() -> anyhow::Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("run it as cargo xtask schema")?);
     here.join("../..").canonicalize().context("finding the workspace's root")
 }
