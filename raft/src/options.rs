@@ -22,10 +22,10 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Milliseconds between two signs of life of the leader; 100. Should be at least one round trip.
     pub heartbeat_interval_ms: u64,
-    /// Shortest wait of a follower, in milliseconds, before it asks to be elected; 500. At least three heartbeats, so
-    /// that one lost packet does not cost the leadership.
+    /// Shortest silence of the leader, in milliseconds, after which a follower asks to be elected; 1000. At least three
+    /// heartbeats, so that one lost packet does not cost the leadership.
     pub election_timeout_min_ms: u64,
-    /// Longest such wait in milliseconds; 1000. The spread keeps two candidates apart.
+    /// Longest such silence in milliseconds; 1250, less than twice the shortest. The spread keeps two candidates apart.
     pub election_timeout_max_ms: u64,
     /// Entries between two snapshots; 10 000. Smaller keeps the log short, larger flushes the state less often.
     pub snapshot_entries: u64,
@@ -51,8 +51,8 @@ impl Default for Options {
             cluster_id: 0,
             data_dir: PathBuf::new(),
             heartbeat_interval_ms: 100,
-            election_timeout_min_ms: 500,
-            election_timeout_max_ms: 1000,
+            election_timeout_min_ms: 1000,
+            election_timeout_max_ms: 1250,
             snapshot_entries: 10_000,
             log_keep_entries: 5_000,
             log_cache_bytes: 64 << 20,
@@ -82,6 +82,12 @@ impl Options {
         }
         if self.election_timeout_max_ms <= self.election_timeout_min_ms {
             return refuse("election_timeout_max_ms", "must exceed election_timeout_min_ms".into());
+        }
+        if self.election_timeout_max_ms >= 2 * (self.election_timeout_min_ms - self.heartbeat_interval_ms) {
+            return refuse(
+                "election_timeout_max_ms",
+                "must be less than twice election_timeout_min_ms less one heartbeat interval".into(),
+            );
         }
         if self.snapshot_entries == 0 {
             return refuse("snapshot_entries", "must not be zero".into());
@@ -119,8 +125,9 @@ mod tests {
         check(|_| {}, None);
         check(|options| options.id = MemberId(0), Some("id"));
         check(|options| options.data_dir = PathBuf::new(), Some("data_dir"));
-        check(|options| options.heartbeat_interval_ms = 200, Some("election_timeout_min_ms"));
-        check(|options| options.election_timeout_max_ms = 500, Some("election_timeout_max_ms"));
+        check(|options| options.heartbeat_interval_ms = 400, Some("election_timeout_min_ms"));
+        check(|options| options.election_timeout_max_ms = 1000, Some("election_timeout_max_ms"));
+        check(|options| options.election_timeout_max_ms = 1800, Some("election_timeout_max_ms"));
         check(|options| options.command_bytes_max = 1 << 30, Some("command_bytes_max"));
     }
 

@@ -118,12 +118,20 @@ pub(crate) struct Group {
     command_bytes_max: usize,
 }
 
+/// openraft lets a follower wait for the end of the leader's lease, which lasts its longest election timeout, and only
+/// then for an election timeout. What we promise is the sum of both: this splits it.
+fn silence(options: &Options) -> (u64, u64) {
+    let lease = options.election_timeout_max_ms / 2;
+    (options.election_timeout_min_ms - lease, lease)
+}
+
 fn configuration(options: &Options) -> Result<Config, Error> {
+    let (election_timeout_min, election_timeout_max) = silence(options);
     let config = Config {
         cluster_name: format!("{:x}", options.cluster_id),
         heartbeat_interval: options.heartbeat_interval_ms,
-        election_timeout_min: options.election_timeout_min_ms,
-        election_timeout_max: options.election_timeout_max_ms,
+        election_timeout_min,
+        election_timeout_max,
         install_snapshot_timeout: limits::SNAPSHOT_TRANSFER_MAX.as_millis() as u64,
         max_payload_entries: limits::APPEND_ENTRIES_MAX,
         max_append_entries: Some(limits::WRITE_ENTRIES_MAX),

@@ -151,7 +151,7 @@ pub async fn start_node(
         data_dir: options.data_dir.join("raft"),
         heartbeat_interval_ms: options.heartbeat_interval_ms,
         election_timeout_min_ms: options.election_timeout_ms,
-        election_timeout_max_ms: options.election_timeout_ms * 2,
+        election_timeout_max_ms: options.election_timeout_ms * 5 / 4,
         snapshot_entries: options.snapshot_entries,
         log_keep_entries: defaults.log_keep_entries.min(options.snapshot_entries),
         command_bytes_max: crate::limits::RECORD_BYTES_MAX,

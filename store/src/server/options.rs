@@ -66,7 +66,8 @@ pub struct Options {
     pub client_tls: Option<Tls>,
     /// Milliseconds between two signs of life of the leader; 100, as etcd. About one round trip or more.
     pub heartbeat_interval_ms: u64,
-    /// Shortest silence of the leader, in milliseconds, that starts an election; 500. The longest is twice that.
+    /// Shortest silence of the leader, in milliseconds, that starts an election; 1000, as etcd. The longest is a quarter
+    /// more.
     pub election_timeout_ms: u64,
     /// Log entries between two snapshots; 10 000.
     pub snapshot_entries: u64,
@@ -96,7 +97,7 @@ impl Default for Options {
             peer_tls: None,
             client_tls: None,
             heartbeat_interval_ms: 100,
-            election_timeout_ms: 500,
+            election_timeout_ms: 1000,
             snapshot_entries: 10_000,
             history_window_s: 3600,
             txn_ops_max: 128,
