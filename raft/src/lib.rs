@@ -121,6 +121,7 @@ mod adapter;
 mod codec;
 mod entry;
 mod error;
+mod founding;
 mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -138,6 +139,7 @@ mod snapshot;
 mod state_machine;
 
 pub use error::Error;
+pub use founding::founding_position;
 pub use handle::Handle;
 pub use member::{Leadership, Member, MemberId, Proposed, Status};
 pub use network::{PeerTls, Service};

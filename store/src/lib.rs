@@ -36,11 +36,13 @@
 //! Memory does not grow with the data. There is no defragmentation, because compaction gives space back by itself. There
 //! are no users and roles: who may connect is decided by certificates.
 
+pub mod backup;
 pub mod cli;
 mod codec;
 pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 pub mod lease;
 pub mod limits;
 pub mod machine;

@@ -109,3 +109,19 @@ pub const PROMOTIONS_WAITING_MAX: usize = 16;
 
 /// Time between two signs of life on an idle connection of a client.
 pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of a chunk of an image, unless one entry has more: small enough to send as one message, large enough for a
+/// checksum each to cost nothing.
+pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
+
+/// Largest chunk of an image that is read: an entry is at most a command, with its key twice.
+pub const IMAGE_CHUNK_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
+
+/// Images that are being made at the same time by one member. Each holds on to files of the engine until it ends.
+pub const IMAGES_MAX: usize = 2;
+
+/// Pieces of an image that wait for whoever reads it.
+pub const IMAGE_PIECES_IN_FLIGHT: usize = 4;
+
+/// Bytes written at once while restoring.
+pub const RESTORE_BATCH_BYTES: usize = 4 << 20;

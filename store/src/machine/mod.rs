@@ -26,6 +26,7 @@ use store_client::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
 use crate::limits::RANGE_BYTES_MAX;
@@ -67,6 +68,11 @@ impl Machine {
     /// Where the store stands on this member.
     pub fn facts(&self) -> Facts {
         *self.facts.read()
+    }
+
+    /// Whether Raft has stored its position in the state.
+    pub(crate) fn has_position(&self) -> Result<bool, mvcc::Error> {
+        Ok(facts::read_position(self.engine.reader().as_ref())?.is_some())
     }
 
     /// Who is told about changes.
@@ -144,6 +150,15 @@ impl Machine {
             Ok((at, (hash::content(reader, facts.compacted, at)?, at)))
         })?;
         Ok((hash, Facts { revision: at, compacted: facts.compacted }))
+    }
+
+    /// Hands an image of the state to `sink`. See [`export::export`].
+    pub fn export(
+        &self,
+        origin: export::Origin,
+        sink: &mut export::Sink<'_>,
+    ) -> Result<Option<backup::Header>, backup::Error> {
+        export::export(self.engine.reader().as_ref(), origin, sink)
     }
 
     /// Removes one batch of compacted versions; returns whether there is more. See [`scrub`].

@@ -55,6 +55,16 @@ pub fn read(reader: &dyn Reader) -> Result<Facts, Error> {
         return Err(Error::corrupt("format", format!("this version reads {FORMAT}, found {format:?}")));
     }
     let Some(now) = reader.get(&name(NAME_NOW))? else { return Ok(Facts::default()) };
+    decode_now(&now)
+}
+
+/// Where it is written where the store stands.
+pub fn now_key() -> Bytes {
+    name(NAME_NOW)
+}
+
+/// Reads the record at [`now_key`].
+pub fn decode_now(now: &[u8]) -> Result<Facts, Error> {
     let field =
         |at: usize| now.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
     match (field(0), field(8)) {

@@ -10,24 +10,74 @@ pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32
     let (lower, upper) = layout::table(layout::VERSIONS);
     let mut cursor = reader.cursor(&lower, &upper);
     cursor.seek(&lower)?;
-    let mut hash = 0;
-    let mut group = Vec::new();
-    let mut base_seen = false;
+    let mut content = Content::new(compacted, revision);
     while let Some((entry, record)) = cursor.entry() {
-        let (found, at) = layout::split_version_key(entry)?;
-        if found != group {
-            group.clear();
-            group.extend_from_slice(found);
-            base_seen = false;
-        }
-        let readable = at > compacted || !base_seen;
-        base_seen |= at <= compacted;
-        let superfluous = at < compacted && matches!(Version::decode(record)?, Version::Deleted);
-        if at <= revision && readable && !superfluous {
-            hash = crc32c::crc32c_append(hash, entry);
-            hash = crc32c::crc32c_append(hash, record);
-        }
+        content.push(entry, record)?;
         cursor.next()?;
     }
-    Ok(hash)
+    Ok(content.hash)
+}
+
+/// The hash under way: takes the entries of the versions table in key order.
+#[derive(Debug)]
+pub struct Content {
+    compacted: i64,
+    revision: i64,
+    hash: u32,
+    keys: u64,
+    group: Vec<u8>,
+    base_seen: bool,
+    newest_seen: bool,
+}
+
+impl Content {
+    /// Nothing yet of what can be read between two revisions.
+    pub fn new(compacted: i64, revision: i64) -> Self {
+        Self {
+            compacted,
+            revision,
+            hash: 0,
+            keys: 0,
+            group: Vec::new(),
+            base_seen: false,
+            newest_seen: false,
+        }
+    }
+
+    /// Takes the next entry.
+    pub fn push(&mut self, entry: &[u8], record: &[u8]) -> Result<(), Error> {
+        let (found, at) = layout::split_version_key(entry)?;
+        if found != self.group {
+            self.group.clear();
+            self.group.extend_from_slice(found);
+            self.base_seen = false;
+            self.newest_seen = false;
+        }
+        let readable = at > self.compacted || !self.base_seen;
+        self.base_seen |= at <= self.compacted;
+        let deleted = matches!(Version::decode(record)?, Version::Deleted);
+        let superfluous = at < self.compacted && deleted;
+        if at > self.revision {
+            return Ok(());
+        }
+        if !self.newest_seen {
+            self.newest_seen = true;
+            self.keys += u64::from(!deleted);
+        }
+        if readable && !superfluous {
+            self.hash = crc32c::crc32c_append(self.hash, entry);
+            self.hash = crc32c::crc32c_append(self.hash, record);
+        }
+        Ok(())
+    }
+
+    /// The hash of what was taken.
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// The keys that exist at the revision.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
 }

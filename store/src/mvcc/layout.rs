@@ -24,6 +24,8 @@ pub const LOG: u8 = b'r';
 pub const LEASES: u8 = b'l';
 /// Tag of the attachment table.
 pub const ATTACHMENTS: u8 = b'a';
+/// Tag of the table of times.
+pub const TIMES: u8 = b't';
 /// Tag of the facts.
 pub const FACTS: u8 = b'm';
 

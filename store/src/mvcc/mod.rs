@@ -6,6 +6,7 @@
 //! | log | `r`, revision u64 BE, number within the revision u32 BE | kind, key |
 //! | leases | `l`, lease u64 BE | granted time to live, index of the last renewal |
 //! | attachments | `a`, lease u64 BE, key | nothing |
+//! | times | `t`, moment u64 BE | revision, see [`times`] |
 //! | facts | `m`, name | see [`facts`] |
 //!
 //! The newest version of a key is the first entry of its group, so a read at any revision is one seek, and nothing is
@@ -25,6 +26,7 @@ pub mod layout;
 pub mod overlay;
 pub mod scan;
 pub mod scrub;
+pub mod times;
 pub mod txn;
 
 pub use draft::Draft;

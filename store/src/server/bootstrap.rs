@@ -99,6 +99,39 @@ fn founder(options: &Options, peer_url: &str) -> MemberId {
     MemberId(hash(&[&options.cluster_token, peer_url]))
 }
 
+/// The members of a restored cluster.
+pub(crate) struct Founders {
+    cluster_id: u64,
+    names: BTreeMap<String, MemberId>,
+    /// All of them, as each describes them.
+    pub(crate) members: BTreeMap<MemberId, Member>,
+}
+
+impl Founders {
+    /// Who the member of a name is.
+    pub(crate) fn identity(&self, name: &str) -> Option<Identity> {
+        self.names.get(name).map(|id| Identity { id: *id, cluster_id: self.cluster_id })
+    }
+}
+
+/// Who the members of a cluster are that starts from a state which `origin` names: nobody else's ids, not even those of
+/// the cluster that the state comes from.
+pub(crate) fn restored(token: &str, members: &BTreeMap<String, String>, origin: &str) -> Founders {
+    let mut cluster: Vec<&str> = members.values().map(String::as_str).collect();
+    cluster.sort_unstable();
+    cluster.insert(0, token);
+    cluster.insert(1, origin);
+    let ids = members.iter().map(|(name, url)| (name.clone(), MemberId(hash(&[token, origin, url]))));
+    let names: BTreeMap<String, MemberId> = ids.collect();
+    let members = members.iter().map(|(name, url)| (names[name], described(name, url))).collect();
+    Founders { cluster_id: hash(&cluster), names, members }
+}
+
+/// Writes who a member is into its directory.
+pub(crate) fn record(directory: &Path, identity: Identity, token: &str) -> io::Result<()> {
+    write(&directory.join(IDENTITY_FILE), identity, token)
+}
+
 /// FNV-1a over length-prefixed texts; never zero. It only has to be the same everywhere.
 pub fn hash(texts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -168,7 +201,9 @@ pub async fn start_node(
 /// Founds the cluster, if it is new. Every founder does so with the same members, which is harmless.
 pub async fn initialize(handle: &Handle, options: &Options, identity: &Identity) -> Result<(), Error> {
     let raft = handle.raft();
-    if options.cluster_state == ClusterState::Existing || raft.is_initialized() {
+    // A state that has a position belongs to a group already, even if its log is empty: it was restored.
+    let founded = handle.machine().has_position()?;
+    if options.cluster_state == ClusterState::Existing || founded || raft.is_initialized() {
         return Ok(());
     }
     let members: BTreeMap<MemberId, Member> =

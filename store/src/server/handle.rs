@@ -8,18 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream;
 use raft::{Leadership, MemberId};
 use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
     WatchStream, validate,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::bootstrap::Identity;
 use super::{Options, renewals};
-use crate::limits::{LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
+use crate::backup::export::Origin;
+use crate::history::clock;
+use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
 use crate::machine::{Machine, command::Command, response::Response};
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
@@ -40,7 +43,12 @@ struct Shared {
     renewals: renewals::Sender,
     promotions: mpsc::Sender<MemberId>,
     no_space: AtomicBool,
+    images: Arc<Semaphore>,
+    clock: clock::Running,
 }
+
+/// Bytes of an image, and how many follow; or why there is no more.
+pub type ImagePiece = Result<(Bytes, u64), Error>;
 
 impl Handle {
     pub(super) fn new(
@@ -54,7 +62,20 @@ impl Handle {
         let leadership = raft.leadership();
         let (identity, options) = (*identity, options.clone());
         let no_space = AtomicBool::new(false);
-        let shared = Shared { identity, options, raft, leadership, machine, renewals, promotions, no_space };
+        let images = Arc::new(Semaphore::new(IMAGES_MAX));
+        let clock = clock::Running::start(options.clock);
+        let shared = Shared {
+            identity,
+            options,
+            raft,
+            leadership,
+            machine,
+            renewals,
+            promotions,
+            no_space,
+            images,
+            clock,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -126,6 +147,40 @@ impl Handle {
         let machine = self.shared.machine.clone();
         let (hash, facts) = blocking(move || machine.hash(revision)).await?;
         Ok((hash, Revision(facts.compacted), Revision(facts.revision)))
+    }
+
+    /// Milliseconds since 1970 UTC, as this member believes.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.shared.clock.unix_ms()
+    }
+
+    /// An image of this member's state (see [`backup`](crate::backup)), in pieces, each with the number of bytes that
+    /// follow. It is made as it is read; dropping the receiver ends it.
+    pub fn image(&self) -> Result<mpsc::Receiver<ImagePiece>, Error> {
+        let permit = self.shared.images.clone().try_acquire_owned().map_err(|_| {
+            Error::Unavailable(format!("{IMAGES_MAX} images of {} are being made already", self.member_id()))
+        })?;
+        let origin = self.origin();
+        let machine = self.shared.machine.clone();
+        let (pieces, receiver) = mpsc::channel(IMAGE_PIECES_IN_FLIGHT);
+        tokio::task::spawn_blocking(move || {
+            let _while_it_lasts = permit;
+            let mut sink = |bytes, left| match pieces.blocking_send(Ok((bytes, left))) {
+                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Err(_nobody_reads) => std::ops::ControlFlow::Break(()),
+            };
+            if let Err(error) = machine.export(origin, &mut sink) {
+                tracing::error!(%error, "an image could not be made");
+                // Whoever reads learns it; if nobody does, nobody needs to.
+                drop(pieces.blocking_send(Err(Error::Internal(error.to_string()))));
+            }
+        });
+        Ok(receiver)
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        let Identity { id, cluster_id } = self.identity();
+        Origin { cluster_id, member_id: id.0, made_unix_ms: self.unix_ms() }
     }
 
     /// Ids of all leases in order.

@@ -21,8 +21,12 @@ use crate::machine::Machine;
 use crate::service;
 use bootstrap::Identity;
 pub use error::Error;
-pub use handle::Handle;
 pub(crate) use handle::raft_error;
+pub use handle::{Handle, ImagePiece};
+/// How a cluster that starts from an image is founded.
+pub(crate) mod found {
+    pub(crate) use super::bootstrap::{lock_directory, record, restored};
+}
 pub use options::{ClusterState, Listeners, Options, Tls};
 
 /// A member that is up. Dropping it stops it at once, as a crash would; [`Server::run`] stops it in order.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::history::Clock;
 
 /// Whether the members of the cluster are about to found it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,8 @@ pub struct Options {
     /// Free bytes on the file system below which writes are refused while deletes and compaction go on; 256 MiB. What
     /// is left is what flushes and compactions of the engine need to give space back.
     pub free_bytes_min: u64,
+    /// Where the time of day comes from that history is noted under; the system.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -103,6 +106,7 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
             free_bytes_min: 256 << 20,
+            clock: Clock::System,
         }
     }
 }

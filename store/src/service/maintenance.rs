@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use proto::etcd::etcdserverpb as pb;
 use raft::MemberId;
 use store_client::Revision;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Api, error};
@@ -94,13 +95,19 @@ impl pb::maintenance_server::Maintenance for Api {
 
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
 
+    /// An image of this member in the format of [`backup::image`](crate::backup::image), not a bolt file.
     async fn snapshot(
         &self,
         _: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented(
-            "etcdserver: snapshots are not bolt files here; copy a stopped member's directory",
-        ))
+        let api = self.clone();
+        let pieces = ReceiverStream::new(self.handle.image().map_err(error::status)?);
+        let responses = pieces.map(move |piece| {
+            let (blob, remaining_bytes) = piece.map_err(error::status)?;
+            let version = ETCD_VERSION.to_owned();
+            Ok(pb::SnapshotResponse { header: api.header_now(), remaining_bytes, blob, version })
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn move_leader(

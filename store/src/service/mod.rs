@@ -4,7 +4,7 @@
 //! etcd's clients compare word by word, the error texts and codes, is one table in [`error`].
 //!
 //! Not served, and answered with UNIMPLEMENTED: Auth (certificates decide), Lock and Election (clients build both
-//! from transactions and leases), snapshots as bolt files, and downgrades.
+//! from transactions and leases), and downgrades.
 
 mod cluster;
 pub(crate) mod convert;

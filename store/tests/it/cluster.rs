@@ -22,7 +22,7 @@ struct Cluster {
     client_urls: Vec<String>,
 }
 
-fn bind() -> (TcpListener, String) {
+pub fn bind() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (listener, url)
@@ -84,7 +84,7 @@ impl Cluster {
     }
 }
 
-async fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub async fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = condition() {

@@ -4,6 +4,7 @@
 
 extern crate kontiki_store as store;
 
+mod backup;
 mod cluster;
 mod etcd;
 mod local;
