@@ -32,6 +32,15 @@ impl Entry {
         ENTRY_OVERHEAD_BYTES + payload
     }
 
+    /// The same, sharing no memory with a larger buffer it was read from.
+    pub(crate) fn compact(self) -> Self {
+        let payload = match self.payload {
+            Payload::Command(command) => Payload::Command(Bytes::copy_from_slice(&command)),
+            other @ (Payload::Blank | Payload::Membership(_)) => other,
+        };
+        Self { payload, ..self }
+    }
+
     /// As it is written and sent.
     pub(crate) fn as_record(&self) -> record::Entry<'_> {
         let payload = match &self.payload {

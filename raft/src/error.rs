@@ -75,6 +75,9 @@ pub enum Error {
         /// What there is too much of.
         what: &'static str,
     },
+    /// The disk of the leader's log is full. The command was not proposed.
+    #[error("no space is left for the log")]
+    NoSpace,
     /// The options contradict each other.
     #[error("option {option}: {detail}")]
     Options {
@@ -100,7 +103,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same command may be sent again without the risk of applying it twice.
+    /// Whether the same command may be sent again at once, without the risk of applying it twice.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NoLeader
@@ -109,6 +112,7 @@ impl Error {
             | Self::ReadNotConfirmed { .. } => true,
             Self::Unknown { .. }
             | Self::Stopped
+            | Self::NoSpace
             | Self::Storage { .. }
             | Self::ForeignCluster { .. }
             | Self::AlreadyInitialized

@@ -24,7 +24,7 @@
 //! │ adapter:   Group ───────────────── openraft ────────────────┴─ one pipelined   │
 //! │                    │                           │               stream per peer │
 //! │                    ▼                           ▼                               │
-//! │              Log (RocksDB, WAL)          Machine ──► dyn StateMachine          │
+//! │              Log (segments)              Machine ──► dyn StateMachine          │
 //! │              one writer thread,          batches,    (the caller's)            │
 //! │              one sync for all            snapshots                             │
 //! └────────────────────────────────────────────────────────────────────────────────┘
@@ -78,9 +78,13 @@
 //! | S8 | every queue, batch, buffer, cache and message has a bound | `limits`: callers wait or are told [`Error::Overloaded`] |
 //!
 //! How damage is found: each entry carries a checksum over its index and bytes, and a chain over all entries before it;
-//! the write-ahead log tolerates an incomplete tail and nothing else; a mark beside the log remembers how long it
-//! was; no entry may be newer than the vote. A member that finds damage refuses to start and must be replaced by
-//! one with a new id.
+//! each record of the log says what was durable before it, so that a torn tail, which nobody was told of, is dropped and
+//! anything else that is missing is noticed; a mark beside the log remembers how long it was; no entry may be newer
+//! than the vote. A member that finds damage refuses to start and must be replaced by one with a new id.
+//!
+//! A disk that hangs makes a leader step down within one election timeout, and no member stands for election before its disk
+//! moves again. A full disk is no error: space is made before anything is written, some is kept for votes, and
+//! proposals are refused with [`Error::NoSpace`] until there is more; reads go on.
 //!
 //! # Limits
 //!
@@ -119,6 +123,7 @@
 
 mod adapter;
 mod codec;
+pub mod disk;
 mod entry;
 mod error;
 mod founding;
@@ -135,8 +140,10 @@ mod options;
 mod reads;
 mod record;
 mod route;
+mod seams;
 mod snapshot;
 mod state_machine;
+mod watchdog;
 
 pub use error::Error;
 pub use founding::founding_position;
@@ -145,4 +152,5 @@ pub use member::{Leadership, Member, MemberId, Proposed, Status};
 pub use network::{PeerTls, Service};
 pub use node::Node;
 pub use options::Options;
+pub use seams::{Seams, Work};
 pub use state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};

@@ -26,6 +26,23 @@ pub(crate) const WRITE_ENTRIES_MAX: u64 = 4096;
 /// Bytes of entries that may wait for the disk. Beyond it appending waits, which slows proposals down.
 pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of entries in one write to the log and one sync. A few milliseconds of a slow disk, so that a burst does not keep
+/// the first of it waiting for the last.
+pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// Smallest segment of the log in bytes that options may ask for: what a handful of small writes takes.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+/// Largest segment of the log in bytes that options may ask for. The log is given back to the disk in segments, and what
+/// is behind the end of one is read at every start.
+pub(crate) const SEGMENT_BYTES_CEILING: u64 = 1 << 30;
+
+/// Former segments of the log that are kept to become the next ones. One is written when the next is given up.
+pub(crate) const LOG_SPARES_MAX: usize = 2;
+
+/// How often a log that ran out of space looks whether there is some again.
+pub(crate) const SPACE_RETRY: Duration = Duration::from_millis(200);
+
 /// Bytes an entry takes in the cache beside its command: bookkeeping of the deque and the shared buffer.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 96;
 

@@ -14,15 +14,17 @@ use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::handle::Handle;
 use crate::limits;
-use crate::log::Log;
+use crate::log::{Log, Setup};
 use crate::member::Leadership;
 use crate::network::{Identity, PeerTls, Peers, Service};
 use crate::options::Options;
 use crate::reads;
 use crate::record::Owner;
 use crate::route::Route;
+use crate::seams::Seams;
 use crate::snapshot::Images;
 use crate::state_machine::StateMachine;
+use crate::watchdog;
 
 /// One member of the group. It takes part from [`start`](Self::start) on; [`run`](Self::run) watches over it and
 /// ends it. Dropping it ends it too, without waiting.
@@ -45,13 +47,25 @@ struct Stores {
 }
 
 /// Opens log and state. Blocks.
-fn open(options: &Options, machine: Arc<dyn StateMachine>, fuse: &Fuse) -> Result<Stores, Error> {
-    let owner = Owner { cluster: options.cluster_id, member: options.id.0 };
-    let log = Log::open(&options.data_dir.join("log"), owner, options.log_cache_bytes, fuse.clone())?;
+fn open(
+    options: &Options,
+    machine: Arc<dyn StateMachine>,
+    fuse: &Fuse,
+    seams: Seams,
+) -> Result<Stores, Error> {
+    let work = seams.work;
+    let setup = Setup {
+        directory: options.data_dir.join("log"),
+        owner: Owner { cluster: options.cluster_id, member: options.id.0 },
+        cache_bytes: options.log_cache_bytes,
+        segment_bytes: options.log_segment_bytes,
+        seams,
+    };
+    let log = Log::open(&setup, fuse.clone())?;
     let images_dir = options.data_dir.join("images");
     let images = Images::open(images_dir.clone())
         .map_err(|error| Error::Directory { path: images_dir, detail: error.to_string() })?;
-    let machine = Machine::open(machine, images, fuse.clone())?;
+    let machine = Machine::open(machine, images, fuse.clone(), work)?;
     let (purged, applied) = (log.ends().purged, machine.position().applied);
     if purged > applied {
         let detail = format!(
@@ -71,13 +85,24 @@ impl Node {
         machine: Arc<dyn StateMachine>,
         tls: Option<PeerTls>,
     ) -> Result<Self, Error> {
+        Self::start_on(options, machine, tls, Seams::default()).await
+    }
+
+    /// The same, on another disk than this machine's, or without threads: for simulations.
+    pub async fn start_on(
+        options: Options,
+        machine: Arc<dyn StateMachine>,
+        tls: Option<PeerTls>,
+        seams: Seams,
+    ) -> Result<Self, Error> {
         options.validate()?;
         let fuse = Fuse::new();
         let identity = Identity { cluster: options.cluster_id, member: options.id };
         let peers = Peers::new(identity, tls.as_ref());
         peers.check()?;
         let (opening, opening_fuse) = (options.clone(), fuse.clone());
-        let opened = tokio::task::spawn_blocking(move || open(&opening, machine, &opening_fuse)).await;
+        let work = seams.work;
+        let opened = work.run(move || open(&opening, machine, &opening_fuse, seams)).await;
         let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
         let Stores { log, machine } = opened?;
         let group = Group::start(&options, log.clone(), machine.clone(), peers.clone(), fuse.clone()).await?;
@@ -93,6 +118,9 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
         tasks.spawn(follow(group.clone(), peers, leadership_sender));
+        let patience = Duration::from_millis(options.election_timeout_max_ms);
+        let interval = Duration::from_millis(options.heartbeat_interval_ms);
+        tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
         let service = Service::new(identity, Arc::new(group.clone()));
         Ok(Self { handle, service, group, machine, log, fuse, stopped, tasks })
     }

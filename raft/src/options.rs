@@ -34,6 +34,9 @@ pub struct Options {
     pub log_keep_entries: u64,
     /// Memory for the newest entries in bytes; 64 MiB. Replication to members that keep up reads nothing else.
     pub log_cache_bytes: usize,
+    /// Size of one segment of the log in bytes; 16 MiB. The log is given back to the disk in segments; a small one
+    /// grows to this size in steps.
+    pub log_segment_bytes: u64,
     /// Largest command in bytes; 8 MiB.
     pub command_bytes_max: usize,
     /// Milliseconds after which the outcome of a proposal is reported as unknown; 10 000.
@@ -56,6 +59,7 @@ impl Default for Options {
             snapshot_entries: 10_000,
             log_keep_entries: 5_000,
             log_cache_bytes: 64 << 20,
+            log_segment_bytes: 16 << 20,
             command_bytes_max: 8 << 20,
             propose_timeout_ms: 10_000,
             read_timeout_ms: 5_000,
@@ -98,6 +102,12 @@ impl Options {
                 format!("must be between 1 and {} bytes", limits::COMMAND_BYTES_CEILING),
             );
         }
+        let segment_bytes = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_CEILING;
+        if !segment_bytes.contains(&self.log_segment_bytes) {
+            let detail =
+                format!("must be between {} and {} bytes", segment_bytes.start(), segment_bytes.end());
+            return refuse("log_segment_bytes", detail);
+        }
         if self.propose_timeout_ms == 0 || self.read_timeout_ms == 0 {
             return refuse("propose_timeout_ms", "timeouts must not be zero".into());
         }
@@ -125,6 +135,7 @@ mod tests {
         check(|_| {}, None);
         check(|options| options.id = MemberId(0), Some("id"));
         check(|options| options.data_dir = PathBuf::new(), Some("data_dir"));
+        check(|options| options.log_segment_bytes = 100, Some("log_segment_bytes"));
         check(|options| options.heartbeat_interval_ms = 400, Some("election_timeout_min_ms"));
         check(|options| options.election_timeout_max_ms = 1000, Some("election_timeout_max_ms"));
         check(|options| options.election_timeout_max_ms = 1800, Some("election_timeout_max_ms"));

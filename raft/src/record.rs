@@ -165,4 +165,5 @@ pub(crate) enum Failure {
     TooLarge { size: u64, limit: u64 },
     Overloaded,
     NoLeader,
+    NoSpace,
 }

@@ -143,6 +143,7 @@ impl Route {
             Failure::Unknown(detail) | Failure::Storage(detail) => task.lost_setback(detail),
             Failure::Stopped => task.lost_setback("the leader has stopped".into()),
             Failure::Membership(detail) => Setback::Final(Error::Membership(detail)),
+            Failure::NoSpace => Setback::Final(Error::NoSpace),
             Failure::TooLarge { size, limit } => {
                 Setback::Final(Error::TooLarge { size: size as usize, limit: limit as usize })
             }

@@ -203,6 +203,63 @@ async fn without_a_quorum_nothing_is_acknowledged_and_nothing_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_hangs_makes_way_and_comes_back_as_a_follower() {
+    let cluster = Cluster::on_simulated_disks(3).await;
+    let hung = cluster.leader().await;
+    cluster.handle(hung).propose(command(0)).await.unwrap();
+    cluster.disk(hung).hang(true);
+    let since = std::time::Instant::now();
+    // This one is lost or not; it makes the disk owe something.
+    let lost = cluster.handle(hung);
+    let lost = tokio::spawn(async move { lost.propose(command(1)).await });
+    let other = cluster.handle(hung % 3 + 1);
+    support::wait_for("another leader", || {
+        let now = *other.leadership().borrow();
+        now.leader.is_some_and(|leader| leader != MemberId(hung))
+    })
+    .await;
+    // One election timeout to notice, and time for the heir, or for an election where it does not take over.
+    assert!(since.elapsed() < Duration::from_millis(3500), "{:?}", since.elapsed());
+    other.propose(command(2)).await.unwrap();
+    cluster.disk(hung).hang(false);
+    drop(lost.await.unwrap());
+    let last = other.propose(command(3)).await.unwrap();
+    support::wait_for("the member to catch up", || cluster.handle(hung).status().applied >= last.index).await;
+    other.read_index().await.unwrap();
+    assert_eq!(cluster.commands(hung).last(), Some(&command(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disks_refuse_writes_keep_reading_and_recover_by_themselves() {
+    let cluster = Cluster::on_simulated_disks(3).await;
+    let leader = cluster.leader().await;
+    cluster.handle(leader).propose(command(0)).await.unwrap();
+    for id in 1..=3 {
+        cluster.disk(id).set_capacity(Some(cluster.disk(id).used()));
+    }
+    let large = || Bytes::from(vec![7; 100 << 10]);
+    let mut refused = None;
+    for _ in 0..20 {
+        if let Err(error) = cluster.handle(leader % 3 + 1).propose(large()).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(Error::NoSpace)), "{refused:?}");
+    cluster.handle(leader % 3 + 1).read_index().await.unwrap();
+    for id in 1..=3 {
+        cluster.disk(id).set_capacity(None);
+    }
+    let recovered = tokio::time::timeout(Duration::from_secs(10), async {
+        while let Err(error) = cluster.handle(1).propose(command(1)).await {
+            assert!(matches!(error, Error::NoSpace), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    recovered.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_another_cluster_is_refused() {
     let cluster = Cluster::new(1).await;
     let foreign = Running::foreign(99).await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use openraft::errors::{
 };
 use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, Config, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +113,10 @@ pub(crate) struct Group {
     /// Changes less often.
     server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
     fuse: Fuse,
+    /// Whether the disk of the log is full.
+    full: watch::Receiver<bool>,
+    /// Whether this member must not lead, because its disk hangs.
+    standing_back: Arc<AtomicBool>,
     /// Cancelled when this member ends: streams of peers end with it.
     ending: CancellationToken,
     id: MemberId,
@@ -167,6 +173,7 @@ impl Group {
         fuse: Fuse,
     ) -> Result<Self, Error> {
         let config = Arc::new(configuration(options)?);
+        let full = log.full();
         let store = LogStore::new(log, fuse.clone());
         let raft = Raft::new(options.id.0, config, Factory::new(peers), store, machine.clone()).await;
         let raft = raft.map_err(|error| {
@@ -179,6 +186,8 @@ impl Group {
             metrics,
             server,
             fuse,
+            full,
+            standing_back: Arc::default(),
             ending: CancellationToken::new(),
             id: options.id,
             cluster_id: options.cluster_id,
@@ -224,6 +233,9 @@ impl Group {
 
     /// Does what only a leader can do.
     pub(crate) async fn perform(&self, task: Task) -> Result<Outcome, Refusal> {
+        if self.standing_back.load(Ordering::Relaxed) {
+            return Err(Refusal::NotLeader(None));
+        }
         match task {
             Task::Propose(command) => self.propose(command).await,
             Task::ReadIndex => self.read_index().await,
@@ -239,6 +251,9 @@ impl Group {
         let (size, limit) = (command.len(), self.command_bytes_max);
         if size > limit {
             return Err(Error::TooLarge { size, limit }.into());
+        }
+        if *self.full.borrow() {
+            return Err(Error::NoSpace.into());
         }
         let written = self.raft.client_write(Command(command)).await;
         let written = written.map_err(|error| self.write_refusal("proposing a command", error))?;
@@ -341,27 +356,58 @@ impl Group {
         }
     }
 
+    /// The voter that holds most of the log, besides this member, if this member leads.
+    fn heir(&self) -> Option<MemberId> {
+        if !self.leadership_now().is_self {
+            return None;
+        }
+        let status = self.status();
+        let others = status
+            .matched
+            .iter()
+            .filter(|(id, _)| **id != self.id && status.members.get(id).is_some_and(|(_, voter)| *voter));
+        others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
+    }
+
+    /// Asks the heir to take over, if there is one. Whether it did shows in the metrics.
+    async fn offer_leadership(&self) -> Option<MemberId> {
+        let heir = self.heir()?;
+        match self.raft.trigger().transfer_leader(heir.0).await {
+            Ok(()) => Some(heir),
+            Err(fatal) => {
+                tracing::debug!(%fatal, "the group ended before its leadership was handed over");
+                None
+            }
+        }
+    }
+
     /// Before stopping: gives the leadership to the voter that holds most of the log, so that the others need not
     /// wait for an election. Tries for a bounded time.
     pub(crate) async fn hand_over(&self) {
-        if !self.leadership_now().is_self {
-            return;
-        }
-        let status = self.status();
-        let heir = status
-            .matched
-            .iter()
-            .filter(|(id, _)| **id != self.id && status.members.get(id).is_some_and(|(_, voter)| *voter))
-            .max_by_key(|(_, matched)| **matched);
-        let Some((heir, _)) = heir else { return };
-        if let Err(fatal) = self.raft.trigger().transfer_leader(heir.0).await {
-            tracing::debug!(%fatal, "the group ended before its leadership was handed over");
-            return;
-        }
+        let Some(heir) = self.offer_leadership().await else { return };
         let moved = self.reached(|metrics| metrics.current_leader != Some(self.id.0));
         if tokio::time::timeout(limits::HAND_OVER_MAX, moved).await.is_err() {
             tracing::info!(%heir, "the leadership was not taken over; the others will elect");
         }
+    }
+
+    /// Stops leading, and does not stand for election until [`stand_again`](Self::stand_again): hands over, refuses what
+    /// only a leader can do, and falls silent, so that the others elect if the heir cannot.
+    pub(crate) async fn stand_back(&self) {
+        self.standing_back.store(true, Ordering::Relaxed);
+        self.raft.runtime_config().elect(false);
+        self.raft.runtime_config().heartbeat(false);
+        // The core may be waiting for the same disk.
+        if tokio::time::timeout(limits::HAND_OVER_MAX, self.offer_leadership()).await.is_err() {
+            tracing::info!("the leadership could not be offered; the others will elect");
+        }
+    }
+
+    /// Takes part as any other member again.
+    pub(crate) fn stand_again(&self) {
+        self.raft.runtime_config().elect(true);
+        self.raft.runtime_config().heartbeat(true);
+        self.standing_back.store(false, Ordering::Relaxed);
     }
 
     /// Makes the state durable and lets the log before it go.
@@ -517,6 +563,7 @@ impl Error {
                 record::Failure::TooLarge { size: *size as u64, limit: *limit as u64 }
             }
             Self::Overloaded { .. } => record::Failure::Overloaded,
+            Self::NoSpace => record::Failure::NoSpace,
             Self::Storage { .. }
             | Self::ForeignCluster { .. }
             | Self::AlreadyInitialized

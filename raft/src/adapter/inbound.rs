@@ -13,6 +13,7 @@ use crate::codec;
 use crate::member::MemberId;
 use crate::network::{Frames, Inbound};
 use crate::record::{self, Answer};
+use crate::seams::Work;
 use crate::snapshot::{Discard, Receiver};
 
 fn malformed(error: impl std::fmt::Display) -> Status {
@@ -75,7 +76,7 @@ impl Inbound for Group {
         let meta = convert::snapshot_meta(&header.position).map_err(malformed)?;
         let images = self.machine().images().clone();
         let image = Discard { path: images.incoming(), images };
-        receive(chunks, &image).await?;
+        receive(chunks, &image, self.machine().work()).await?;
         let snapshot = Snapshot { meta, snapshot: Image::Received(image.path.clone()) };
         let answer = self.raft().install_full_snapshot(convert::vote(header.vote), snapshot).await;
         let answer = answer.map_err(stopped)?;
@@ -98,11 +99,11 @@ impl Inbound for Group {
 }
 
 /// Writes the files of a snapshot.
-async fn receive(mut chunks: Streaming<SnapshotChunk>, image: &Discard) -> Result<(), Status> {
+async fn receive(mut chunks: Streaming<SnapshotChunk>, image: &Discard, work: Work) -> Result<(), Status> {
     let root = image.path.clone();
-    let mut receiver = blocking(move || Receiver::new(root)).await?;
+    let mut receiver = blocking(work, move || Receiver::new(root)).await?;
     while let Some(chunk) = chunks.message().await? {
-        receiver = blocking(move || receiver.take(&chunk).map(|()| receiver)).await?;
+        receiver = blocking(work, move || receiver.take(&chunk).map(|()| receiver)).await?;
     }
     match receiver.is_finished() {
         true => Ok(()),
@@ -111,9 +112,10 @@ async fn receive(mut chunks: Streaming<SnapshotChunk>, image: &Discard) -> Resul
 }
 
 async fn blocking<T: Send + 'static>(
+    place: Work,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
-    let result = tokio::task::spawn_blocking(work).await;
+    let result = place.run(work).await;
     let result = result.map_err(|error| Status::internal(error.to_string()))?;
     // A full disk is not a failure of ours: nothing but this image is lost.
     result.map_err(|error| Status::internal(format!("receiving a snapshot: {error}")))

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
 use crate::record::Position;
+use crate::seams::Work;
 use crate::snapshot::Images;
 use crate::state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};
 
@@ -48,6 +49,7 @@ struct Shared {
     state: Mutex<State>,
     /// The number of the first index not applied.
     applied: watch::Sender<u64>,
+    work: Work,
 }
 
 #[derive(Default)]
@@ -68,14 +70,19 @@ pub(crate) fn next_index(position: &Position) -> u64 {
 
 impl Machine {
     /// Reads where the state machine stands. Blocks.
-    pub(crate) fn open(machine: Arc<dyn StateMachine>, images: Images, fuse: Fuse) -> Result<Self, Error> {
+    pub(crate) fn open(
+        machine: Arc<dyn StateMachine>,
+        images: Images,
+        fuse: Fuse,
+        work: Work,
+    ) -> Result<Self, Error> {
         let position =
             machine.position().map_err(|error| failed("reading the position of the state", error))?;
         let position = decode(position)?;
         let snapshot = position.applied.map(|_| position.clone());
         let applied = watch::Sender::new(next_index(&position));
         let state = Mutex::new(State { position, snapshot });
-        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied }) })
+        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied, work }) })
     }
 
     /// Where it stands.
@@ -96,7 +103,7 @@ impl Machine {
     ) -> Result<T, Error> {
         self.shared.fuse.check()?;
         let shared = Arc::clone(&self.shared);
-        let result = tokio::task::spawn_blocking(move || work(&shared)).await;
+        let result = self.shared.work.run(move || work(&shared)).await;
         let result = result.unwrap_or_else(|error| Err(Error::storage(action, error)));
         result.inspect_err(|error| self.shared.fuse.blow(error))
     }
@@ -154,6 +161,11 @@ impl Machine {
             Ok((directory, decode(position)?))
         })
         .await
+    }
+
+    /// Where work is done that may block.
+    pub(super) fn work(&self) -> Work {
+        self.shared.work
     }
 
     /// Where received files go, before they are installed.

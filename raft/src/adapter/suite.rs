@@ -12,9 +12,11 @@ use tempfile::TempDir;
 use super::Types;
 use super::log::LogStore;
 use super::machine::Machine;
+use crate::disk::SimDisk;
 use crate::fuse::Fuse;
-use crate::log::Log;
+use crate::log::{Log, Setup};
 use crate::record::Owner;
+use crate::seams::{Seams, Work};
 use crate::snapshot::Images;
 use crate::state_machine::{Batch, StateMachine, StateMachineError};
 
@@ -55,21 +57,35 @@ impl StateMachine for Positioned {
     }
 }
 
-struct Builder;
+struct Builder {
+    seams: Seams,
+}
 
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let directory = tempfile::tempdir().unwrap();
         let fuse = Fuse::new();
-        let owner = Owner { cluster: 1, member: 1 };
-        let log = Log::open(&directory.path().join("log"), owner, 1 << 20, fuse.clone()).unwrap();
+        let setup = Setup {
+            directory: directory.path().join("log"),
+            owner: Owner { cluster: 1, member: 1 },
+            cache_bytes: 1 << 20,
+            segment_bytes: 64 << 10,
+            seams: self.seams.clone(),
+        };
+        let log = Log::open(&setup, fuse.clone()).unwrap();
         let images = Images::open(directory.path().join("images")).unwrap();
-        let machine = Machine::open(Arc::new(Positioned::default()), images, fuse.clone()).unwrap();
-        Ok((directory, LogStore::new(log, fuse), machine))
+        let machine = Machine::open(Arc::new(Positioned::default()), images, fuse.clone(), setup.seams.work);
+        Ok((directory, LogStore::new(log, fuse), machine.unwrap()))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storage_suite_of_openraft_passes() {
-    Suite::test_all(Builder).await.unwrap();
+    Suite::test_all(Builder { seams: Seams::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_storage_suite_of_openraft_passes_on_a_simulated_disk() {
+    let seams = || Seams { disk: Arc::new(SimDisk::default()), work: Work::Inline };
+    Suite::test_all(Builder { seams: seams() }).await.unwrap();
 }

@@ -1,36 +1,57 @@
-//! The log and the vote, on RocksDB with a write-ahead log of its own.
+//! The log and the vote, in segments of preallocated files.
 //!
 //! ```text
-//!  append ──► memory (readable at once) ──► queue ──► writer thread: write, sync once, tell all in order
-//!  read   ──► memory, else disk
+//!  append ──► memory (readable at once) ──► queue ──► writer: write, sync once, tell all in order
+//!  read   ──► memory, else segments
 //! ```
 //!
 //! It knows entries and votes and that they must survive. It must not know why they are written, nor openraft.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`layout`] | bytes of records and entries, names of files |
+//! | [`segment`] | one record after the other |
+//! | [`index`] | where entries stand |
+//! | [`mark`] | how long the log is at least |
+//! | [`recovery`] | what a whole log is |
+//! | [`journal`] | the end of the log, space, recycling |
+//! | [`writer`] | whose turn it is, and whom to tell |
+//! | [`memory`] | the newest entries |
 
-mod disk;
+mod index;
+mod journal;
 mod layout;
 mod mark;
 mod memory;
+mod read;
+mod recovery;
+mod segment;
 mod writer;
 
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
-use rocksdb::DB;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use self::index::Index;
+use self::journal::Place;
 use self::memory::Memory;
+pub(crate) use self::writer::Backlog;
 use self::writer::{Job, Queue, Writer};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
 use crate::record::{LogId, Owner, Vote};
+use crate::seams::{Seams, Work};
 
 /// Called once when what was asked for is durable, or never will be.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -41,12 +62,30 @@ pub(crate) struct Log {
     shared: Arc<Shared>,
 }
 
+/// Where and how a log is kept.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) directory: PathBuf,
+    pub(crate) owner: Owner,
+    pub(crate) cache_bytes: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) seams: Seams,
+}
+
 struct Shared {
-    db: Arc<DB>,
+    index: Arc<Mutex<Index>>,
     queue: Arc<Queue>,
     memory: Arc<Mutex<Memory>>,
     fuse: Fuse,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    full: watch::Sender<bool>,
+    work: Work,
+    writer: Mutex<Option<Running>>,
+}
+
+/// The writer, at work.
+enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
 }
 
 /// The ends of the log.
@@ -57,35 +96,53 @@ pub(crate) struct Ends {
 }
 
 impl Log {
-    /// Opens or creates the log in `directory` and verifies it. Blocks.
-    pub(crate) fn open(
-        directory: &Path,
-        owner: Owner,
-        cache_bytes: usize,
-        fuse: Fuse,
-    ) -> Result<Self, Error> {
-        let opened = disk::open(directory, owner, cache_bytes)?;
-        let db = Arc::new(opened.db);
+    /// Opens or creates the log and verifies it. Blocks. Without threads of its own it needs a runtime around it.
+    pub(crate) fn open(setup: &Setup, fuse: Fuse) -> Result<Self, Error> {
+        let place = Place {
+            disk: Arc::clone(&setup.seams.disk),
+            directory: setup.directory.clone(),
+            segment_bytes: setup.segment_bytes,
+        };
+        let opened = recovery::open(&place, setup.owner, setup.cache_bytes)?;
         let queue = Arc::new(Queue::default());
-        let next = opened.memory.next_index();
-        let committed = opened.memory.committed;
         let memory = Arc::new(Mutex::new(opened.memory));
+        let full = watch::Sender::new(false);
         let writer = Writer {
-            db: Arc::clone(&db),
+            journal: opened.journal,
             queue: Arc::clone(&queue),
             memory: Arc::clone(&memory),
             fuse: fuse.clone(),
-            mark: opened.mark,
-            chain: opened.chain,
-            next,
-            committed,
+            full: full.clone(),
+            jobs: VecDeque::new(),
         };
-        let thread = thread::Builder::new()
-            .name("raft-log".into())
-            .spawn(move || writer.run())
-            .map_err(|error| Error::storage("starting the log writer", error))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(Shared { db, queue, memory, fuse, thread }) })
+        let lock = opened.lock;
+        let running = match setup.seams.work {
+            Work::Threads => {
+                let run = move || {
+                    writer.run();
+                    drop(lock);
+                };
+                let thread = thread::Builder::new().name("raft-log".into()).spawn(run);
+                Running::Thread(thread.map_err(|error| Error::storage("starting the log writer", error))?)
+            }
+            Work::Inline => Running::Task(tokio::spawn(async move {
+                writer.run_inline(place.disk).await;
+                drop(lock);
+            })),
+        };
+        let writer = Mutex::new(Some(running));
+        let (index, work) = (opened.index, setup.seams.work);
+        Ok(Self { shared: Arc::new(Shared { index, queue, memory, fuse, full, work, writer }) })
+    }
+
+    /// Whether there is no space left for the log, now and from now on. What is asked for meanwhile waits for some.
+    pub(crate) fn full(&self) -> watch::Receiver<bool> {
+        self.shared.full.subscribe()
+    }
+
+    /// How far the writer has come.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.shared.queue.backlog()
     }
 
     /// The ends of the log.
@@ -120,7 +177,6 @@ impl Log {
     pub(crate) async fn append(&self, entries: Vec<Entry>, done: Done) -> Result<(), Error> {
         self.shared.queue.room().await;
         self.shared.fuse.check()?;
-        let bytes = entries.iter().map(Entry::bytes).sum();
         // The queue is filled under the lock, so that it has the order of the memory.
         let mut memory = self.shared.memory.lock();
         for entry in &entries {
@@ -130,7 +186,7 @@ impl Log {
             }
             memory.push(entry.clone());
         }
-        self.shared.push(Job::Append { entries, done }, bytes);
+        self.shared.push(Job::Append { entries, done });
         Ok(())
     }
 
@@ -142,7 +198,7 @@ impl Log {
                 return Ok(());
             }
             let (tell, done) = completion();
-            self.shared.push(Job::Truncate { last, done: tell }, 0);
+            self.shared.push(Job::Truncate { last, done: tell });
             done
         };
         finished(done).await
@@ -152,7 +208,7 @@ impl Log {
     pub(crate) fn purge(&self, upto: LogId) {
         let mut memory = self.shared.memory.lock();
         memory.purge(upto);
-        self.shared.push(Job::Purge { upto }, 0);
+        self.shared.push(Job::Purge { upto });
     }
 
     /// Entries from `from` to before `to` that the log holds; up to `bytes_max` bytes, but at least one if there is one.
@@ -162,7 +218,7 @@ impl Log {
             None => {
                 let shared = Arc::clone(&self.shared);
                 let read = move || shared.read_disk(from, to, bytes_max);
-                let result = tokio::task::spawn_blocking(read).await;
+                let result = self.shared.work.run(read).await;
                 let result = result.unwrap_or_else(|error| Err(Error::storage("reading the log", error)));
                 result.inspect_err(|error| self.shared.fuse.blow(error))
             }
@@ -172,19 +228,23 @@ impl Log {
     /// Makes everything durable and ends the writer. The log is of no use afterwards.
     pub(crate) async fn close(&self) -> Result<(), Error> {
         let closed = self.ask(|done| Job::Close { done }).await;
-        let thread = self.shared.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                return Err(Error::damaged("closing the log", "the writer panicked"));
+        let writer = self.shared.writer.lock().take();
+        let ended = match writer {
+            Some(Running::Thread(thread)) => {
+                matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(())))
             }
+            Some(Running::Task(task)) => task.await.is_ok(),
+            None => true,
+        };
+        if !ended {
+            return Err(Error::damaged("closing the log", "the writer panicked"));
         }
         closed
     }
 
     async fn ask(&self, job: impl FnOnce(Done) -> Job) -> Result<(), Error> {
         let (tell, done) = completion();
-        self.shared.push(job(tell), 0);
+        self.shared.push(job(tell));
         finished(done).await
     }
 }
@@ -201,7 +261,8 @@ async fn finished(done: oneshot::Receiver<Result<(), Error>>) -> Result<(), Erro
 }
 
 impl Shared {
-    fn push(&self, job: Job, bytes: usize) {
+    fn push(&self, job: Job) {
+        let bytes = job.bytes();
         if let Err(job) = self.queue.push(job, bytes) {
             job.refuse(self.fuse.check().err().unwrap_or(Error::Stopped));
         }
@@ -232,7 +293,7 @@ impl Shared {
             let from = from.max(first);
             let mut out = Vec::new();
             let outcome = match from < until {
-                true => disk::read(&self.db, from, until, bytes_max, &mut out),
+                true => read::entries(&self.index, from, until, bytes_max, &mut out),
                 false => Ok(()),
             };
             let memory = self.memory.lock();
@@ -264,7 +325,7 @@ impl Drop for Shared {
         let ignore: Done = Box::new(|_| {});
         // Refused when it was closed properly before, which is the usual case.
         drop(self.queue.push(Job::Close { done: ignore }, 0));
-        if let Some(thread) = self.thread.get_mut().take()
+        if let Some(Running::Thread(thread)) = self.writer.get_mut().take()
             && thread.join().is_err()
         {
             tracing::error!("the log writer panicked");

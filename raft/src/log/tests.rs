@@ -1,4 +1,4 @@
-//! What is promised of the log across crashes and damage. A crash is a copy of the directory taken while the log
+//! What is promised of the log across crashes and damage, on the disk of this machine. A crash is a copy of the directory taken while the log
 //! is open: what only memory holds is not in the copy, just as after `kill -9`.
 
 use std::fs;
@@ -19,8 +19,16 @@ struct Scene {
     log: Log,
 }
 
+/// Small, so that tests have many.
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+fn setup(path: &Path, cache_bytes: usize) -> Setup {
+    let segment_bytes = SEGMENT_BYTES;
+    Setup { directory: path.to_owned(), owner: OWNER, cache_bytes, segment_bytes, seams: Seams::default() }
+}
+
 fn open_at(path: &Path, cache_bytes: usize) -> Result<Log, Error> {
-    Log::open(path, OWNER, cache_bytes, Fuse::new())
+    Log::open(&setup(path, cache_bytes), Fuse::new())
 }
 
 fn scene(cache_bytes: usize) -> Scene {
@@ -64,8 +72,10 @@ impl Scene {
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
+    // The mark before the segments: a crash is one moment, a copy is not.
+    let mut items: Vec<_> = fs::read_dir(from).unwrap().map(|item| item.unwrap()).collect();
+    items.sort_by_key(|item| std::cmp::Reverse(item.file_name()));
+    for item in items {
         let target = to.join(item.file_name());
         match item.file_type().unwrap().is_dir() {
             true => copy(&item.path(), &target),
@@ -183,8 +193,8 @@ async fn committed_is_remembered_with_the_next_write() {
 async fn a_log_of_another_member_is_refused() {
     let scene = scene(CACHE_BYTES);
     let path = scene.crash("crash");
-    let other = Owner { cluster: 1, member: 2 };
-    let error = Log::open(&path, other, CACHE_BYTES, Fuse::new()).err().unwrap();
+    let other = Setup { owner: Owner { cluster: 1, member: 2 }, ..setup(&path, CACHE_BYTES) };
+    let error = Log::open(&other, Fuse::new()).err().unwrap();
     assert!(matches!(error, Error::ForeignCluster { .. }), "{error}");
 }
 
@@ -196,43 +206,102 @@ async fn a_hole_is_refused() {
     assert!(scene.log.append(vec![entry(0, 4)], done).await.is_err());
 }
 
-fn tamper(path: &Path, change: impl FnOnce(&DB)) {
-    let db = DB::open_default(path.join("db")).unwrap();
-    change(&db);
-    db.flush_wal(true).unwrap();
+fn segments(path: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(path).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| layout::segment_number(name).is_some()).collect();
+    names.sort();
+    names.iter().map(|name| path.join(name)).collect()
+}
+
+/// The places of the records of a segment, and what they are.
+fn records(segment: &Path) -> Vec<(layout::Kind, std::ops::Range<usize>)> {
+    let disk = crate::disk::RealDisk;
+    let number = layout::segment_number(segment.file_name().unwrap().to_str().unwrap()).unwrap();
+    let mut reader = segment::Reader::new(crate::disk::Disk::open(&disk, segment).unwrap(), number, 0);
+    let mut found = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        let start = record.offset as usize;
+        found.push((record.kind, start..start + layout::HEADER_BYTES + record.body.len()));
+    }
+    found
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
 }
 
 #[tokio::test]
 async fn a_damaged_log_is_refused_at_start() {
     let scene = scene(CACHE_BYTES);
     scene.vote(1).await;
-    scene.append_durably(1, 0..10).await;
+    for index in 0..300 {
+        scene.append_durably(1, index..index + 1).await;
+    }
     scene.log.close().await.unwrap();
-    let refused = |name: &str, change: &dyn Fn(&DB)| {
+    let refused = |name: &str, change: &dyn Fn(&Path)| {
         let path = scene.crash(name);
         assert!(open_at(&path, CACHE_BYTES).is_ok());
-        tamper(&path, change);
+        change(&path);
         let error = open_at(&path, CACHE_BYTES).err();
         assert!(matches!(error, Some(Error::Storage { .. })), "{name}: {error:?}");
     };
-    refused("flipped", &|db| {
-        let mut value = db.get(layout::key(4)).unwrap().unwrap();
-        *value.last_mut().unwrap() ^= 1;
-        db.put(layout::key(4), value).unwrap();
+    let count = segments(&scene.crash("count")).len();
+    assert!(count > 3, "{count} segments");
+    for (number, kinds) in [(0, 3), (1, 2), (count - 1, 2)] {
+        let found = records(&segments(&scene.crash(&format!("found-{number}")))[number]);
+        for nth in [0, 1, kinds, found.len() / 2, found.len() - 1] {
+            let (kind, place) = found[nth].clone();
+            for at in [place.start, place.start + 9, place.end - 1] {
+                refused(&format!("{kind:?} {nth} of segment {number} flipped at {at}"), &|path| {
+                    change(&segments(path)[number], |bytes| bytes[at] ^= 1);
+                });
+            }
+            refused(&format!("{kind:?} {nth} of segment {number} zeroed"), &|path| {
+                change(&segments(path)[number], |bytes| bytes[place.clone()].fill(0));
+            });
+        }
+        refused(&format!("segment {number} cut"), &|path| {
+            change(&segments(path)[number], |bytes| bytes.truncate(found[found.len() / 2].1.start));
+        });
+        refused(&format!("segment {number} missing"), &|path| {
+            fs::remove_file(&segments(path)[number]).unwrap()
+        });
+        refused(&format!("segment {number} emptied"), &|path| {
+            fs::write(&segments(path)[number], "").unwrap()
+        });
+    }
+    refused("all segments missing", &|path| {
+        segments(path).iter().for_each(|path| fs::remove_file(path).unwrap())
     });
-    refused("missing", &|db| db.delete(layout::key(4)).unwrap());
-    refused("beheaded", &|db| db.delete(layout::key(0)).unwrap());
-    refused("shortened", &|db| db.delete(layout::key(9)).unwrap());
-    refused("replaced", &|db| {
-        let mut value = Vec::new();
-        layout::seal(&entry(1, 9), 12345, &mut value);
-        db.put(layout::key(9), value).unwrap();
+    refused("two segments exchanged", &|path| {
+        let segments = segments(path);
+        fs::rename(&segments[1], path.join("x")).unwrap();
+        fs::rename(&segments[2], &segments[1]).unwrap();
+        fs::rename(path.join("x"), &segments[2]).unwrap();
     });
-    refused("unvoted", &|db| db.delete(layout::VOTE).unwrap());
+    refused("the mark damaged", &|path| {
+        change(&path.join("mark"), |bytes| {
+            bytes[3] ^= 1;
+            bytes[515] ^= 1;
+        });
+    });
 }
 
 #[tokio::test]
-async fn a_lost_tail_of_the_write_ahead_log_is_noticed() {
+async fn the_mark_survives_the_loss_of_one_copy() {
+    let scene = scene(CACHE_BYTES);
+    scene.append_durably(0, 0..3).await;
+    for at in [0, 512] {
+        let path = scene.crash(&format!("crash-{at}"));
+        change(&path.join("mark"), |bytes| bytes[at] ^= 1);
+        assert_eq!(open_at(&path, CACHE_BYTES).unwrap().ends().last, id(0, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_tail_is_noticed() {
     let scene = scene(CACHE_BYTES);
     scene.vote(1).await;
     for index in 0..50 {
@@ -241,17 +310,73 @@ async fn a_lost_tail_of_the_write_ahead_log_is_noticed() {
     // The mark is raised right after the completion; the next write orders us behind it.
     scene.vote(1).await;
     let path = scene.crash("crash");
-    let wal = fs::read_dir(path.join("db")).unwrap().map(|item| item.unwrap().path());
-    let wal = wal.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap();
-    let length = fs::metadata(&wal).unwrap().len();
-    fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(length / 2).unwrap();
+    let segment = segments(&path).pop().unwrap();
+    let (_, last) = records(&segment).pop().unwrap();
+    // Even the last record of all: that it was acknowledged only the mark knows.
+    let (_, last_but_one) = records(&segment).iter().rev().nth(1).cloned().unwrap();
+    change(&segment, |bytes| bytes[last_but_one.start..last.end].fill(0));
     let error = open_at(&path, CACHE_BYTES).err().unwrap();
     assert!(matches!(error, Error::Storage { .. }), "{error}");
 }
 
 #[tokio::test]
+async fn purged_segments_become_the_next_ones() {
+    let scene = scene(0);
+    scene.vote(1).await;
+    let path = scene.directory.path().join("log");
+    let mut most = 0;
+    for round in 0..40_u64 {
+        scene.append_durably(1, round * 20..round * 20 + 20).await;
+        if round >= 5 {
+            scene.log.purge(LogId { term: 1, index: (round - 5) * 20 });
+            scene.vote(1).await;
+        }
+        most = most.max(fs::read_dir(&path).unwrap().count());
+        let from = round.saturating_sub(5) * 20 + 1;
+        assert_eq!(ids(&scene.log, from, u64::MAX).await.len() as u64, round * 20 + 20 - from);
+    }
+    assert!(most <= 9, "{most} files");
+    let newest = segments(&path).pop().unwrap();
+    assert!(layout::segment_number(newest.file_name().unwrap().to_str().unwrap()).unwrap() > 6);
+    let log = open_at(&scene.crash("crash"), 0).unwrap();
+    assert_eq!(ids(&log, 0, u64::MAX).await.len(), 119);
+}
+
+#[tokio::test]
+async fn an_entry_larger_than_a_segment_has_one_of_its_own() {
+    let scene = scene(0);
+    let payload = Payload::Command(Bytes::from(vec![7; 3 * SEGMENT_BYTES as usize]));
+    scene.append_durably(0, 0..3).await;
+    let (done, told) = completion();
+    scene.log.append(vec![Entry { id: LogId { term: 0, index: 3 }, payload }], done).await.unwrap();
+    told.await.unwrap().unwrap();
+    scene.append_durably(0, 4..6).await;
+    for log in [&scene.log, &open_at(&scene.crash("crash"), 0).unwrap()] {
+        let entries = log.read(0, 10, usize::MAX).await.unwrap();
+        assert_eq!(entries.len(), 6);
+        assert_eq!(entries[3].bytes(), 96 + 3 * SEGMENT_BYTES as usize);
+    }
+}
+
+#[tokio::test]
+async fn two_cannot_use_one_log() {
+    let scene = scene(CACHE_BYTES);
+    let error = open_at(&scene.directory.path().join("log"), CACHE_BYTES).err().unwrap();
+    assert!(matches!(error, Error::Directory { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_former_format_is_refused_with_advice() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("db")).unwrap();
+    let error = open_at(directory.path(), CACHE_BYTES).err().unwrap().to_string();
+    assert!(error.contains("earlier version") && error.contains("restore"), "{error}");
+}
+
+#[tokio::test]
 async fn a_missing_mark_is_refused() {
     let scene = scene(CACHE_BYTES);
+    scene.vote(1).await;
     let path = scene.crash("crash");
     fs::remove_file(path.join("mark")).unwrap();
     assert!(matches!(open_at(&path, CACHE_BYTES), Err(Error::Storage { .. })));

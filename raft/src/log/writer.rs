@@ -1,20 +1,19 @@
-//! The one thread that writes the log.
+//! The one writer of the log.
 //!
 //! It takes everything that was queued while it was busy, writes it in queue order, syncs once, and then tells
-//! everybody in queue order (S6). Nothing is retried: the first error blows the fuse (S7).
+//! everybody in queue order (S6). No write and no sync is tried again: the first error blows the fuse (S7). Only space for
+//! a round, which is made before any of it is written, is asked for until there is some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use rocksdb::{DB, WriteBatch};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::layout;
-use super::mark::Mark;
+use super::Done;
+use super::journal::{self, Journal};
 use super::memory::Memory;
-use super::{Done, disk};
-use crate::codec;
+use crate::disk::Disk;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fuse::Fuse;
@@ -40,6 +39,8 @@ pub(super) enum Job {
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
+    /// The same for a writer without a thread.
+    filled_task: Notify,
     drained: Notify,
 }
 
@@ -48,6 +49,16 @@ struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
     closed: bool,
+    backlog: Backlog,
+}
+
+/// How far the writer has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Jobs ever queued.
+    pub(crate) queued: u64,
+    /// Jobs ever finished.
+    pub(crate) finished: u64,
 }
 
 impl Queue {
@@ -59,8 +70,10 @@ impl Queue {
         }
         state.jobs.push_back(job);
         state.bytes += bytes;
+        state.backlog.queued += 1;
         drop(state);
         self.filled.notify_one();
+        self.filled_task.notify_one();
         Ok(())
     }
 
@@ -77,21 +90,40 @@ impl Queue {
         }
     }
 
+    pub(super) fn backlog(&self) -> Backlog {
+        self.state.lock().backlog
+    }
+
     fn is_full(&self) -> bool {
         let state = self.state.lock();
         !state.closed && state.bytes >= limits::LOG_QUEUE_BYTES_MAX
     }
 
-    fn take(&self) -> VecDeque<Job> {
+    /// Moves what is queued to `jobs`. The caller says when they are no longer its burden.
+    fn take(&self, jobs: &mut VecDeque<Job>) {
+        jobs.append(&mut self.state.lock().jobs);
+    }
+
+    /// Waits on this thread until something is queued, or for the time to look for space again.
+    fn wait(&self, retry: bool) {
         let mut state = self.state.lock();
+        if retry {
+            if state.jobs.is_empty() {
+                self.filled.wait_for(&mut state, limits::SPACE_RETRY);
+            }
+            return;
+        }
         while state.jobs.is_empty() {
             self.filled.wait(&mut state);
         }
-        let jobs = std::mem::take(&mut state.jobs);
-        state.bytes = 0;
+    }
+
+    fn finished(&self, jobs: u64, bytes: usize) {
+        let mut state = self.state.lock();
+        state.backlog.finished += jobs;
+        state.bytes = state.bytes.saturating_sub(bytes);
         drop(state);
         self.drained.notify_waiters();
-        jobs
     }
 
     fn close(&self) -> VecDeque<Job> {
@@ -106,165 +138,219 @@ impl Queue {
 
 /// The writer's own state.
 pub(super) struct Writer {
-    pub(super) db: Arc<DB>,
+    pub(super) journal: Journal,
     pub(super) queue: Arc<Queue>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) fuse: Fuse,
-    pub(super) mark: Mark,
-    /// Chain of the last entry written.
-    pub(super) chain: u32,
-    /// The index after the last entry written.
-    pub(super) next: u64,
-    /// What was last written as committed.
-    pub(super) committed: Option<LogId>,
+    /// Whether the disk is full.
+    pub(super) full: watch::Sender<bool>,
+    /// Taken from the queue, not written yet.
+    pub(super) jobs: VecDeque<Job>,
+}
+
+/// What to do after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// There may be more at once.
+    Again,
+    /// Wait for jobs.
+    Idle,
+    /// Wait for space, a little.
+    Short,
+    End,
 }
 
 /// One round: what is collected between two syncs.
 #[derive(Default)]
 struct Round {
-    batch: WriteBatch,
     done: Vec<Done>,
-    purged: Option<LogId>,
+    jobs: u64,
+    bytes: usize,
     closing: bool,
-    scratch: Vec<u8>,
 }
 
 impl Writer {
-    /// Works until told to close, or until the first error.
+    /// Works on this thread until told to close, or until the first error.
     pub(super) fn run(mut self) {
         loop {
-            let mut jobs = self.queue.take().into_iter();
-            let mut round = Round::default();
-            let result = jobs.try_for_each(|job| self.collect(job, &mut round));
-            let result = result.and_then(|()| self.commit(&mut round));
-            if let Err(error) = &result {
-                self.fuse.blow(error);
-                round.done.into_iter().for_each(|done| done(Err(error.clone())));
-                jobs.for_each(|job| job.refuse(error.clone()));
-                break;
-            }
-            if round.closing {
-                break;
+            match self.turn() {
+                Turn::Again => {}
+                Turn::Idle => self.queue.wait(false),
+                Turn::Short => self.queue.wait(true),
+                Turn::End => break,
             }
         }
-        for job in self.queue.close() {
+        self.end();
+    }
+
+    /// The same as a task, at the pace of the disk.
+    pub(super) async fn run_inline(mut self, disk: Arc<dyn Disk>) {
+        let queue = Arc::clone(&self.queue);
+        loop {
+            disk.ready().await;
+            match self.turn() {
+                Turn::Again => {}
+                Turn::Idle => queue.filled_task.notified().await,
+                Turn::Short => {
+                    drop(tokio::time::timeout(limits::SPACE_RETRY, queue.filled_task.notified()).await)
+                }
+                Turn::End => break,
+            }
+        }
+        self.end();
+    }
+
+    fn end(mut self) {
+        for job in std::mem::take(&mut self.jobs).into_iter().chain(self.queue.close()) {
             job.refuse(self.fuse.check().err().unwrap_or(Error::Stopped));
         }
     }
 
-    /// Adds one job to the round.
-    fn collect(&mut self, job: Job, round: &mut Round) -> Result<(), Error> {
-        match job {
-            Job::Append { entries, done } => {
-                // Registered first: whatever happens, it is called.
-                round.done.push(done);
-                for entry in &entries {
-                    self.chain = layout::seal(entry, self.chain, &mut round.scratch);
-                    round.batch.put(layout::key(entry.id.index), &round.scratch);
-                    self.next = entry.id.index + 1;
-                }
-                Ok(())
-            }
-            Job::Vote { vote, done } => {
-                round.done.push(done);
-                round.batch.put(layout::VOTE, codec::encode(&vote));
-                Ok(())
-            }
-            Job::Truncate { last, done } => {
-                round.done.push(done);
-                self.truncate(last, round)
-            }
-            Job::Purge { upto } => {
-                self.purge(upto, round);
-                Ok(())
-            }
-            Job::Close { done } => {
-                round.done.push(done);
-                round.closing = true;
-                Ok(())
+    /// Does one round, if there is one to do.
+    fn turn(&mut self) -> Turn {
+        self.queue.take(&mut self.jobs);
+        match self.try_turn() {
+            Ok(turn) => turn,
+            Err(error) => {
+                // Those of the round have been told.
+                self.fuse.blow(&error);
+                Turn::End
             }
         }
     }
 
-    fn truncate(&mut self, last: Option<LogId>, round: &mut Round) -> Result<(), Error> {
-        let next = last.map_or(0, |id| id.index + 1);
-        if self.mark.next() > next {
-            let lowered = self.mark.set(next).and_then(|()| self.mark.sync());
-            lowered.map_err(|error| Error::storage("lowering the mark of the log", error))?;
+    fn try_turn(&mut self) -> Result<Turn, Error> {
+        let (count, room) = self.next_round();
+        if count == 0 {
+            return self.headroom(Turn::Idle);
         }
-        round.batch.delete_range(&layout::key(next)[..], layout::ENTRIES_END);
-        self.write(std::mem::take(&mut round.batch))?;
-        self.chain = disk::chain_at(&self.db, last.map(|id| id.index))?;
-        self.next = next;
-        Ok(())
+        if !self.journal.make_room(room)? {
+            self.set_full(true);
+            // A member that stops does not wait for space: what is refused here was never acknowledged.
+            let closing = self.jobs.iter().any(|job| matches!(job, Job::Close { .. }));
+            return Ok(if closing { Turn::End } else { Turn::Short });
+        }
+        let mut round = Round::default();
+        let jobs: Vec<Job> = self.jobs.drain(..count).collect();
+        let result = self.write(jobs, &mut round);
+        if let Err(error) = result {
+            self.fuse.blow(&error);
+            round.done.into_iter().for_each(|done| done(Err(error.clone())));
+            return Err(error);
+        }
+        if round.closing {
+            return Ok(Turn::End);
+        }
+        self.headroom(Turn::Again)
     }
 
-    fn purge(&mut self, upto: LogId, round: &mut Round) {
-        round.batch.put(layout::PURGED, codec::encode(&upto));
-        round.batch.delete_range(layout::key(0), layout::key(upto.index + 1));
-        round.purged = Some(upto);
-        if self.next <= upto.index {
-            self.next = upto.index + 1;
-            self.chain = 0;
+    /// How many jobs make the next round, and how much room they take.
+    fn next_round(&self) -> (usize, u64) {
+        let (mut count, mut room) = (0, journal::SMALL_BYTES);
+        for job in &self.jobs {
+            let more = job.room();
+            if count > 0 && room + more > limits::WRITE_BYTES_MAX as u64 {
+                break;
+            }
+            count += 1;
+            room += more;
+        }
+        (count, room)
+    }
+
+    /// Looks for space before it is needed.
+    fn headroom(&mut self, turn: Turn) -> Result<Turn, Error> {
+        let full = !self.journal.keep_headroom()?;
+        self.set_full(full);
+        Ok(if full && turn == Turn::Idle { Turn::Short } else { turn })
+    }
+
+    fn set_full(&self, full: bool) {
+        let changed = self.full.send_if_modified(|known| std::mem::replace(known, full) != full);
+        match (changed, full) {
+            (true, true) => {
+                tracing::error!("no space is left for the log; writes are refused until there is")
+            }
+            (true, false) => tracing::info!("there is space for the log again"),
+            (false, _) => {}
         }
     }
 
-    fn write(&self, batch: WriteBatch) -> Result<(), Error> {
-        self.db.write(batch).map_err(|error| Error::storage("writing the log", error))
-    }
-
-    /// Writes and syncs the round.
-    fn commit(&mut self, round: &mut Round) -> Result<(), Error> {
+    /// Writes and syncs the round, then tells.
+    fn write(&mut self, jobs: Vec<Job>, round: &mut Round) -> Result<(), Error> {
+        let mut result = Ok(());
+        for job in jobs {
+            // Registered in any case: whatever happens, it is told.
+            result = result.and_then(|()| self.collect(&job));
+            round.register(job);
+        }
+        result?;
         let committed = self.memory.lock().committed;
-        if committed != self.committed
-            && let Some(id) = committed
-        {
-            round.batch.put(layout::COMMITTED, codec::encode(&id));
-            self.committed = committed;
-        }
-        self.write(std::mem::take(&mut round.batch))?;
-        if round.done.is_empty() {
-            return self.reclaim(round);
-        }
-        self.db.flush_wal(true).map_err(|error| Error::storage("syncing the log", error))?;
+        self.journal.committed(committed);
+        self.journal.sync()?;
         for done in std::mem::take(&mut round.done) {
             done(Ok(()));
         }
-        self.memory.lock().written_below(self.next);
-        self.raise(round.closing)?;
-        self.reclaim(round)
+        self.queue.finished(round.jobs, round.bytes);
+        self.memory.lock().written_below(self.journal.next());
+        self.journal.settle(round.closing)
     }
 
-    /// Raises the mark to what is durable now.
-    fn raise(&mut self, closing: bool) -> Result<(), Error> {
-        let mut raised = Ok(());
-        if self.mark.next() < self.next {
-            raised = self.mark.set(self.next);
+    /// Adds one job to the round.
+    fn collect(&mut self, job: &Job) -> Result<(), Error> {
+        match job {
+            Job::Append { entries, .. } => entries.iter().for_each(|entry| self.journal.append(entry)),
+            Job::Vote { vote, .. } => self.journal.vote(*vote),
+            Job::Truncate { last, .. } => self.journal.truncate(*last)?,
+            Job::Purge { upto } => self.journal.purge(*upto),
+            Job::Close { .. } => {}
         }
-        if closing {
-            raised = raised.and_then(|()| self.mark.sync());
-        }
-        raised.map_err(|error| Error::storage("raising the mark of the log", error))
+        Ok(())
     }
+}
 
-    /// Drops whole files of purged entries at once instead of compacting them.
-    fn reclaim(&self, round: &Round) -> Result<(), Error> {
-        let Some(upto) = round.purged else { return Ok(()) };
-        self.db
-            .delete_file_in_range(layout::key(0), layout::key(upto.index))
-            .map_err(|error| Error::storage("purging the log", error))
+impl Round {
+    fn register(&mut self, job: Job) {
+        self.jobs += 1;
+        self.bytes += job.bytes();
+        self.closing |= matches!(job, Job::Close { .. });
+        self.done.extend(job.into_done());
     }
 }
 
 impl Job {
-    /// Tells whoever waits that nothing will happen.
-    pub(super) fn refuse(self, error: Error) {
+    /// Memory it is charged with in the queue.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Append { entries, .. } => entries.iter().map(Entry::bytes).sum(),
+            Self::Vote { .. } | Self::Truncate { .. } | Self::Purge { .. } | Self::Close { .. } => 0,
+        }
+    }
+
+    /// More than it takes in the log, in bytes.
+    fn room(&self) -> u64 {
+        match self {
+            Self::Append { entries, .. } => entries.iter().map(journal::entry_bytes).sum(),
+            Self::Vote { .. } | Self::Truncate { .. } | Self::Purge { .. } | Self::Close { .. } => {
+                journal::SMALL_BYTES
+            }
+        }
+    }
+
+    fn into_done(self) -> Option<Done> {
         match self {
             Self::Append { done, .. }
             | Self::Vote { done, .. }
             | Self::Truncate { done, .. }
-            | Self::Close { done } => done(Err(error)),
-            Self::Purge { .. } => {}
+            | Self::Close { done } => Some(done),
+            Self::Purge { .. } => None,
+        }
+    }
+
+    /// Tells whoever waits that nothing will happen.
+    pub(super) fn refuse(self, error: Error) {
+        if let Some(done) = self.into_done() {
+            done(Err(error));
         }
     }
 }

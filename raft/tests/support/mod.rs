@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kontiki_raft::disk::SimDisk;
 use kontiki_raft::{
-    Batch, Error, Handle, Member, MemberId, Node, Options, PeerTls, StateMachine, StateMachineError,
+    Batch, Error, Handle, Member, MemberId, Node, Options, PeerTls, Seams, StateMachine, StateMachineError,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -130,10 +131,16 @@ impl StateMachine for Journal {
 }
 
 /// Starts a member whose former life in this process may still hold the lock of its directory.
-async fn start_patiently(options: &Options, machine: Arc<Journal>, tls: Option<PeerTls>) -> Node {
+async fn start_patiently(
+    options: &Options,
+    machine: Arc<Journal>,
+    tls: Option<PeerTls>,
+    seams: Seams,
+) -> Node {
     let patience = tokio::time::Instant::now() + PATIENCE;
     loop {
-        match Node::start(options.clone(), Arc::clone(&machine) as Arc<dyn StateMachine>, tls.clone()).await {
+        let machine = Arc::clone(&machine) as Arc<dyn StateMachine>;
+        match Node::start_on(options.clone(), machine, tls.clone(), seams.clone()).await {
             Ok(node) => return node,
             Err(error) if tokio::time::Instant::now() > patience => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -182,9 +189,10 @@ impl Running {
         machine: Arc<Journal>,
         listener: TcpListener,
         tls: Option<PeerTls>,
+        seams: Seams,
     ) -> Self {
         let address = listener.local_addr().unwrap();
-        let node = start_patiently(&options, machine, tls.clone()).await;
+        let node = start_patiently(&options, machine, tls.clone(), seams).await;
         let (handle, service) = (node.handle(), node.service());
         let shutdown = CancellationToken::new();
         let closed = CancellationToken::new();
@@ -210,7 +218,7 @@ impl Running {
             ..Options::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut running = Self::start(options, Arc::default(), listener, None).await;
+        let mut running = Self::start(options, Arc::default(), listener, None, Seams::default()).await;
         running.directory = Some(directory);
         running
     }
@@ -246,6 +254,8 @@ pub struct Cluster {
     running: BTreeMap<u64, Running>,
     handles: BTreeMap<u64, Handle>,
     tls: BTreeMap<u64, PeerTls>,
+    /// Members that keep their log on a simulated disk.
+    disks: BTreeMap<u64, SimDisk>,
 }
 
 impl Cluster {
@@ -262,6 +272,22 @@ impl Cluster {
 
     /// The same, but only `quorum` is expected to find together.
     pub async fn with_tls_quorum(size: u64, tls: BTreeMap<u64, PeerTls>, quorum: &[u64]) -> Self {
+        Self::build(size, tls, quorum, BTreeMap::new()).await
+    }
+
+    /// A group of so many voters, with their logs on simulated disks.
+    pub async fn on_simulated_disks(size: u64) -> Self {
+        let disks = (1..=size).map(|id| (id, SimDisk::default())).collect();
+        let everybody: Vec<u64> = (1..=size).collect();
+        Self::build(size, BTreeMap::new(), &everybody, disks).await
+    }
+
+    async fn build(
+        size: u64,
+        tls: BTreeMap<u64, PeerTls>,
+        quorum: &[u64],
+        disks: BTreeMap<u64, SimDisk>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut cluster = Self {
             directory,
@@ -270,6 +296,7 @@ impl Cluster {
             running: BTreeMap::new(),
             handles: BTreeMap::new(),
             tls,
+            disks,
         };
         for id in 1..=size {
             cluster.prepare(id).await;
@@ -304,8 +331,12 @@ impl Cluster {
     }
 
     async fn launch(&mut self, id: u64, listener: TcpListener) {
-        let running =
-            Running::start(self.options(id), self.machine(id), listener, self.tls.get(&id).cloned()).await;
+        let seams = match self.disks.get(&id) {
+            Some(disk) => Seams { disk: Arc::new(disk.clone()), ..Seams::default() },
+            None => Seams::default(),
+        };
+        let tls = self.tls.get(&id).cloned();
+        let running = Running::start(self.options(id), self.machine(id), listener, tls, seams).await;
         self.handles.insert(id, running.handle());
         self.running.insert(id, running);
     }
@@ -329,6 +360,11 @@ impl Cluster {
 
     pub fn machine(&self, id: u64) -> Arc<Journal> {
         Arc::clone(&self.machines[&id])
+    }
+
+    /// The simulated disk of a member.
+    pub fn disk(&self, id: u64) -> SimDisk {
+        self.disks[&id].clone()
     }
 
     pub fn commands(&self, id: u64) -> Vec<Bytes> {

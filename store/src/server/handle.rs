@@ -378,6 +378,7 @@ pub(crate) fn raft_error(error: raft::Error) -> Error {
         | raft::Error::ReadNotConfirmed { .. }
         | raft::Error::Overloaded { .. }
         | raft::Error::Stopped => Error::Unavailable(text),
+        raft::Error::NoSpace => Error::NoSpace(text),
         raft::Error::TooLarge { .. } => Error::TooLarge(text),
         raft::Error::Membership(_) => Error::Invalid(text),
         raft::Error::Storage { .. }
