@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "etcd/election.proto",
         "kontiki/raft.proto",
         "kontiki/objects.proto",
+        "kontiki/store.proto",
         "cri/runtime.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;

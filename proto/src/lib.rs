@@ -5,6 +5,7 @@
 //! | [`etcd`] | etcd v3 | any etcd client and the store |
 //! | [`raft`] | kontiki.raft.v1 | members of one store |
 //! | [`objects`] | kontiki.objects.v1 | plugins and the API server |
+//! | [`store`] | kontiki.store.v1 | clients and the store, beyond etcd's API |
 //! | [`cri`] | Kubernetes CRI v1 | the node agent and a container runtime |
 
 #![allow(missing_docs, reason = "generated code; the protocol files are the documentation")]
@@ -42,6 +43,11 @@ pub mod raft {
 /// The control plane's gRPC API.
 pub mod objects {
     tonic::include_proto!("kontiki.objects.v1");
+}
+
+/// What the store can do beyond etcd's API.
+pub mod store {
+    tonic::include_proto!("kontiki.store.v1");
 }
 
 /// The container runtime interface.

@@ -58,7 +58,7 @@ pub struct Flags {
     #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000)]
     pub snapshot_count: u64,
     /// How long every revision can be read: hours, or a number with a unit as in 30m; 0 keeps everything.
-    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "1h")]
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "4h")]
     pub auto_compaction_retention: String,
     /// Operations in one transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128)]

@@ -61,8 +61,8 @@ pub const WATCHES_MAX: usize = 1_000_000;
 /// Shortest time to live of a lease in seconds. Below it, the time to agree on a renewal would matter.
 pub const LEASE_TTL_S_MIN: i64 = 1;
 
-/// Moments within the history window at which the newest revision is noted: history is kept for at most this
-/// fraction of the window too long.
+/// How often within the history window what is older is forgotten: history is kept for at most this fraction of the
+/// window too long.
 pub const HISTORY_SAMPLES: u32 = 12;
 
 /// Time between two looks at the free space of the disk.
@@ -125,3 +125,31 @@ pub const IMAGE_PIECES_IN_FLIGHT: usize = 4;
 
 /// Bytes written at once while restoring.
 pub const RESTORE_BATCH_BYTES: usize = 4 << 20;
+
+/// Notes of time that fit into the history window: the longer it is, the further they are apart, and the table of times
+/// stays within some megabytes.
+pub const NOTES_PER_WINDOW: u32 = 86_400;
+
+/// Shortest time between two notes of time: each is a command, and a second is what people tell times by.
+pub const NOTE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Time between two notes of time when history is kept for ever.
+pub const NOTE_INTERVAL_UNBOUNDED: Duration = Duration::from_secs(60);
+
+/// Comparisons of two moments under way at one member. Each holds on to files of the engine until it ends.
+pub const DIFFS_MAX: usize = 8;
+
+/// Bytes of differences in one piece, unless one difference has more.
+pub const DIFF_BYTES_PER_PIECE: usize = 256 << 10;
+
+/// Pieces of a comparison that wait for whoever reads it.
+pub const DIFF_PIECES_IN_FLIGHT: usize = 2;
+
+/// Keys brought back by one transaction; the rest follows in the next.
+pub const UNDELETE_KEYS_PER_TXN: usize = 1000;
+
+/// Bytes brought back by one transaction, unless one key has more.
+pub const UNDELETE_BYTES_PER_TXN: usize = 4 << 20;
+
+/// Keys that the refusal of an undelete names.
+pub const UNDELETE_EXAMPLES: usize = 5;

@@ -34,6 +34,11 @@ pub enum Command {
         /// The leases, each with the index of its last renewal that the leader knew.
         leases: Vec<(LeaseId, u64)>,
     },
+    /// Note that the newest revision is the newest at a time, as the leader's clock has it.
+    Note {
+        /// Milliseconds since 1970 UTC.
+        unix_ms: u64,
+    },
 }
 
 impl Command {
@@ -49,6 +54,7 @@ impl Command {
                 term: *term,
                 leases: leases.iter().map(|(id, renewed)| (id.0, *renewed)).collect(),
             },
+            Self::Note { unix_ms } => CommandRecord::Note { unix_ms: *unix_ms },
         })
     }
 
@@ -64,6 +70,7 @@ impl Command {
                 term,
                 leases: leases.into_iter().map(|(id, renewed)| (LeaseId(id), renewed)).collect(),
             },
+            CommandRecord::Note { unix_ms } => Self::Note { unix_ms },
         })
     }
 }
@@ -76,6 +83,7 @@ enum CommandRecord<'a> {
     LeaseRevoke(i64),
     LeaseRenew(Vec<i64>),
     LeaseExpire { term: u64, leases: Vec<(i64, u64)> },
+    Note { unix_ms: u64 },
 }
 
 #[derive(Encode, BorrowDecode)]

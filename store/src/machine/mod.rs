@@ -32,7 +32,7 @@ use crate::lease::{self, Deadlines};
 use crate::limits::RANGE_BYTES_MAX;
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
-use crate::mvcc::{self, Draft, Facts, facts, hash, history, overlay::Overlay, scan, scrub};
+use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
 use crate::watch::{Hub, Past};
 use command::Command;
 use response::Response;
@@ -152,6 +152,54 @@ impl Machine {
         Ok((hash, Facts { revision: at, compacted: facts.compacted }))
     }
 
+    /// The newest revision at a time; or the oldest moment that can be read, if that is later.
+    pub fn noted_at(&self, unix_ms: u64) -> Result<Result<times::Noted, Option<times::Noted>>, mvcc::Error> {
+        let reader = self.engine.reader();
+        let found = times::at(reader.as_ref(), unix_ms)?;
+        let compacted = self.facts().compacted;
+        Ok(match found.filter(|noted| noted.revision >= compacted) {
+            Some(noted) => Ok(noted),
+            None => Err(times::oldest(reader.as_ref(), compacted)?),
+        })
+    }
+
+    /// The newest moment at or before a time, readable or not.
+    pub(crate) fn last_noted(&self, unix_ms: u64) -> Result<Option<times::Noted>, mvcc::Error> {
+        times::at(self.engine.reader().as_ref(), unix_ms)
+    }
+
+    /// Refuses a revision that is gone or not there yet.
+    pub fn check_readable(&self, revision: Revision) -> Result<(), Refusal> {
+        check_readable(&Range { revision, ..Range::new(KeyRange::From(Bytes::new())) }, self.facts())
+    }
+
+    /// Calls `emit` with what differs between two revisions. See [`diff::between`].
+    pub fn diff(
+        &self,
+        keys: &KeyRange,
+        from: Revision,
+        to: Revision,
+        emit: &mut diff::Emit<'_>,
+    ) -> Result<(), Failure> {
+        let reader = self.engine.reader();
+        let Some(mut cursor) = diff::cursor(reader.as_ref(), keys)? else { return Ok(()) };
+        self.check_readable(from)?;
+        self.check_readable(to)?;
+        Ok(diff::between(cursor.as_mut(), from.0, to.0, emit)?)
+    }
+
+    /// Calls `emit` with the last value of each key that is deleted now. See [`diff::deleted`].
+    pub fn deleted(
+        &self,
+        keys: &KeyRange,
+        emit: &mut dyn FnMut(KeyValue) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let reader = self.engine.reader();
+        let Some(mut cursor) = diff::cursor(reader.as_ref(), keys)? else { return Ok(()) };
+        let Facts { revision, compacted } = self.facts();
+        Ok(diff::deleted(cursor.as_mut(), compacted, revision, emit)?)
+    }
+
     /// Hands an image of the state to `sink`. See [`export::export`].
     pub fn export(
         &self,
@@ -231,6 +279,10 @@ fn execute(
         Command::Txn(txn) => Ok(Response::Txn(draft.txn(&txn)?)),
         Command::Compact(revision) => {
             draft.compact(revision)?;
+            Ok(done(draft))
+        }
+        Command::Note { unix_ms } => {
+            draft.note(unix_ms)?;
             Ok(done(draft))
         }
         Command::LeaseGrant { id, ttl_s } => {

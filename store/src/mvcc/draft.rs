@@ -8,7 +8,7 @@ use store_client::{
 };
 
 use super::layout::{self, LeaseRecord, Version};
-use super::{Error, Facts, facts, overlay::Overlay, scan};
+use super::{Error, Facts, facts, overlay::Overlay, scan, times};
 use crate::engine::{Batch, Cursor, Reader};
 use crate::limits::TXN_READ_BYTES_MAX;
 
@@ -250,15 +250,41 @@ impl<'a> Draft<'a> {
 
     /// Forgets history before a revision: from now on it cannot be read. The versions go later (see
     /// [`scrub`](super::scrub)).
-    pub fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
+    pub fn compact(&mut self, revision: Revision) -> Result<(), Failure> {
         let Facts { revision: newest, compacted } = self.facts;
         if revision.0 <= compacted {
-            return Err(Refusal::Compacted { oldest: Revision(compacted) });
+            return Err(Refusal::Compacted { oldest: Revision(compacted) }.into());
         }
         if revision.0 > newest {
-            return Err(Refusal::FutureRevision { newest: Revision(newest) });
+            return Err(Refusal::FutureRevision { newest: Revision(newest) }.into());
         }
         self.facts.compacted = revision.0;
+        let (lower, upper) = layout::table(layout::TIMES);
+        self.forget_times(&lower, &upper, |noted| noted < revision.0)?;
+        Ok(())
+    }
+
+    /// Notes that the newest revision is the newest at a time. See [`times`].
+    pub fn note(&mut self, unix_ms: u64) -> Result<(), Error> {
+        let (lower, _) = layout::table(layout::TIMES);
+        self.forget_times(&lower, &times::time_key(unix_ms), |_| true)?;
+        self.overlay.put(times::time_key(unix_ms), times::record(self.facts.revision));
+        Ok(())
+    }
+
+    fn forget_times(&mut self, lower: &[u8], upper: &[u8], goes: impl Fn(i64) -> bool) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        {
+            let mut cursor = self.overlay.over(self.reader.cursor(lower, upper), upper);
+            cursor.seek(lower)?;
+            while let Some((entry, record)) = cursor.entry() {
+                if goes(times::revision_of(record)?) {
+                    gone.push(Bytes::copy_from_slice(entry));
+                }
+                cursor.next()?;
+            }
+        }
+        gone.into_iter().for_each(|entry| self.overlay.delete(entry));
         Ok(())
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! This module knows revisions and leases' attachments. It must not know Raft, time, or who is watching.
 
+pub mod diff;
 pub mod draft;
 pub mod facts;
 pub mod hash;

@@ -49,7 +49,7 @@ pub fn visit(
 }
 
 /// Leaves the versions of this group that are newer than the revision.
-fn skip_newer(cursor: &mut dyn Cursor, group: &[u8], at: i64) -> Result<(), Error> {
+pub(super) fn skip_newer(cursor: &mut dyn Cursor, group: &[u8], at: i64) -> Result<(), Error> {
     for _ in 0..SCAN_STEPS_BEFORE_SEEK {
         cursor.next()?;
         let Some((entry, _)) = cursor.entry() else { return Ok(()) };
@@ -64,7 +64,7 @@ fn skip_newer(cursor: &mut dyn Cursor, group: &[u8], at: i64) -> Result<(), Erro
 }
 
 /// Leaves the versions of this group.
-fn skip_group(cursor: &mut dyn Cursor, group: &mut [u8]) -> Result<(), Error> {
+pub(super) fn skip_group(cursor: &mut dyn Cursor, group: &mut [u8]) -> Result<(), Error> {
     for _ in 0..SCAN_STEPS_BEFORE_SEEK {
         cursor.next()?;
         match cursor.entry() {

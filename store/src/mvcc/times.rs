@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | times | `t`, milliseconds since 1970 UTC u64 BE | revision i64 LE |
+//! | times | `t`, `!` milliseconds since 1970 UTC u64 BE: newest first | revision i64 LE |
 //!
 //! The leader's clock travels in a command (invariant S5: applying asks no clock), so every member has the same table, and
 //! it survives restarts and changes of the leader. Later moments never have smaller revisions. A moment before one that is
@@ -28,14 +28,16 @@ pub struct Noted {
 pub fn time_key(unix_ms: u64) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     key.put_u8(TIMES);
-    key.put_u64(unix_ms);
+    key.put_u64(!unix_ms);
     key.freeze()
 }
 
 /// The moment of an entry.
 pub fn time_of(entry: &[u8]) -> Result<u64, Error> {
     let field = entry.get(1..).and_then(|field| field.try_into().ok());
-    field.map(u64::from_be_bytes).ok_or_else(|| Error::corrupt("time key", format!("{} bytes", entry.len())))
+    field
+        .map(|field| !u64::from_be_bytes(field))
+        .ok_or_else(|| Error::corrupt("time key", format!("{} bytes", entry.len())))
 }
 
 /// The value of an entry.
@@ -51,27 +53,29 @@ pub fn revision_of(record: &[u8]) -> Result<i64, Error> {
 
 /// The last moment at or before a time.
 pub fn at(reader: &dyn Reader, unix_ms: u64) -> Result<Option<Noted>, Error> {
-    // Cursors only move forward, and the table is small: some bytes for each second of the window.
-    let (lower, upper) = (table(TIMES).0, time_key(unix_ms.saturating_add(1)));
     let mut last = None;
-    visit(reader, &lower, &upper, &mut |noted| {
+    visit(reader, &time_key(unix_ms), &table(TIMES).1, &mut |noted| {
         last = Some(noted);
-        true
+        false
     })?;
     Ok(last)
 }
 
-/// The first moment at or after a time.
-pub fn first(reader: &dyn Reader, unix_ms: u64) -> Result<Option<Noted>, Error> {
-    let mut first = None;
-    visit(reader, &time_key(unix_ms), &table(TIMES).1, &mut |noted| {
-        first = Some(noted);
-        false
+/// The first moment whose revision is not before `compacted`.
+pub fn oldest(reader: &dyn Reader, compacted: i64) -> Result<Option<Noted>, Error> {
+    // The table is short: an entry for each second of the window at most.
+    let (lower, upper) = table(TIMES);
+    let mut oldest = None;
+    visit(reader, &lower, &upper, &mut |noted| {
+        if noted.revision >= compacted {
+            oldest = Some(noted);
+        }
+        noted.revision >= compacted
     })?;
-    Ok(first)
+    Ok(oldest)
 }
 
-/// Calls `take` with the moments from one key to before another, as long as it returns true.
+/// Calls `take` with the moments from one key to before another, newest first, as long as it returns true.
 pub fn visit(
     reader: &dyn Reader,
     lower: &[u8],

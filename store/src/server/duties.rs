@@ -1,6 +1,5 @@
 //! What a member does on its own: ends leases, forgets old history, removes what is forgotten, minds the disk.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use raft::{Member, MemberId};
@@ -12,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Handle, Options, blocking};
 use crate::limits::{
-    HISTORY_SAMPLES, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, PROMOTE_PATIENCE, RETRY_INTERVAL,
-    SPACE_CHECK_INTERVAL,
+    HISTORY_SAMPLES, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN, NOTE_INTERVAL_UNBOUNDED,
+    NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
 };
 use crate::machine::command::Command;
 
@@ -39,10 +38,9 @@ pub fn spawn(
     tasks.spawn(until(Box::pin(mind_space(handle.clone(), options.clone()))));
     tasks.spawn(until(Box::pin(promote(handle.clone(), promotions))));
     tasks.spawn(until(Box::pin(announce(handle.clone(), options.clone()))));
-    if options.history_window_s > 0 {
-        let window = Duration::from_secs(options.history_window_s);
-        tasks.spawn(until(Box::pin(forget_history(handle.clone(), window))));
-    }
+    let window = (options.history_window_s > 0).then(|| Duration::from_secs(options.history_window_s));
+    tasks.spawn(until(Box::pin(keep_history(handle.clone(), window))));
+    tasks.spawn(until(Box::pin(stop_when_broken(handle.clone()))));
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {
@@ -133,46 +131,59 @@ async fn scrub(handle: Handle) -> Result<(), Error> {
     }
 }
 
-/// As the leader, proposes to forget history that is older than the window.
-async fn forget_history(handle: Handle, window: Duration) -> Result<(), Error> {
+/// Ends the member once its state turns out unreadable.
+async fn stop_when_broken(handle: Handle) -> Result<(), Error> {
+    Err(handle.found_broken().await.into())
+}
+
+/// As the leader, notes which revision is the newest, and proposes to forget history that is older than the window.
+async fn keep_history(handle: Handle, window: Option<Duration>) -> Result<(), Error> {
     let leadership = handle.leadership();
-    let mut samples = Samples::new(window);
-    let mut ticks = ticks((window / HISTORY_SAMPLES).max(Duration::from_secs(1)));
+    let mut ticks = ticks(note_interval(window));
+    let mut forget_at = Instant::now();
     loop {
         ticks.tick().await;
-        let old = samples.sample(Instant::now(), handle.revision());
-        let Some(old) = old.filter(|_| leadership.borrow().is_self) else { continue };
-        if old.0 <= handle.machine().facts().compacted {
+        if !leadership.borrow().is_self {
             continue;
         }
-        match handle.propose(&Command::Compact(old)).await {
-            Ok(_) => tracing::debug!(revision = old.0, "history was compacted"),
-            Err(store_client::Error::Compacted { .. }) => {}
-            Err(error) => tracing::info!(revision = old.0, %error, "history could not be compacted yet"),
-        }
+        note(&handle).await?;
+        let Some(window) = window.filter(|_| Instant::now() >= forget_at) else { continue };
+        forget_at = Instant::now() + (window / HISTORY_SAMPLES).max(NOTE_INTERVAL_MIN);
+        forget(&handle, window).await?;
     }
 }
 
-/// Which revision was the newest at some moments in the past.
-struct Samples {
-    window: Duration,
-    taken: VecDeque<(Instant, Revision)>,
+fn note_interval(window: Option<Duration>) -> Duration {
+    window.map_or(NOTE_INTERVAL_UNBOUNDED, |window| (window / NOTES_PER_WINDOW).max(NOTE_INTERVAL_MIN))
 }
 
-impl Samples {
-    fn new(window: Duration) -> Self {
-        Self { window, taken: VecDeque::new() }
+/// Notes the newest revision, unless that is known.
+async fn note(handle: &Handle) -> Result<(), Error> {
+    let (unix_ms, newest, machine) = (handle.unix_ms(), handle.revision(), handle.machine().clone());
+    let last = blocking(move || machine.last_noted(unix_ms)).await?;
+    if last.is_some_and(|noted| noted.revision == newest.0) {
+        return Ok(());
     }
+    if let Err(error) = handle.propose(&Command::Note { unix_ms }).await {
+        tracing::debug!(%error, "the time could not be noted yet");
+    }
+    Ok(())
+}
 
-    /// Takes a sample; returns the newest one that is older than the window and drops those before.
-    fn sample(&mut self, now: Instant, revision: Revision) -> Option<Revision> {
-        self.taken.push_back((now, revision));
-        let old = |(at, _): &(Instant, Revision)| now.duration_since(*at) >= self.window;
-        while self.taken.get(1).is_some_and(old) {
-            self.taken.pop_front();
-        }
-        self.taken.front().filter(|sample| old(sample)).map(|(_, revision)| *revision)
+async fn forget(handle: &Handle, window: Duration) -> Result<(), Error> {
+    let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    let (until, machine) = (handle.unix_ms().saturating_sub(window_ms), handle.machine().clone());
+    let compacted = machine.facts().compacted;
+    let old = blocking(move || machine.last_noted(until)).await?;
+    let Some(old) = old.map(|noted| Revision(noted.revision)).filter(|old| old.0 > compacted) else {
+        return Ok(());
+    };
+    match handle.propose(&Command::Compact(old)).await {
+        Ok(_) => tracing::debug!(revision = old.0, "history was compacted"),
+        Err(store_client::Error::Compacted { .. }) => {}
+        Err(error) => tracing::info!(revision = old.0, %error, "history could not be compacted yet"),
     }
+    Ok(())
 }
 
 /// Refuses writes while the disk is nearly full, and takes them again when it is not.
@@ -196,23 +207,5 @@ async fn mind_space(handle: Handle, options: Options) -> Result<(), Error> {
                 tracing::info!(free_bytes, "there is space again: writes are accepted");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn history_is_kept_for_the_whole_window() {
-        let start = Instant::now();
-        let mut samples = Samples::new(Duration::from_secs(10));
-        let mut at =
-            |seconds, revision| samples.sample(start + Duration::from_secs(seconds), Revision(revision));
-        assert_eq!(at(0, 5), None);
-        assert_eq!(at(6, 7), None);
-        assert_eq!(at(10, 8), Some(Revision(5)));
-        assert_eq!(at(15, 9), Some(Revision(5)), "what was written at 6 may still be read");
-        assert_eq!(at(16, 9), Some(Revision(7)));
     }
 }

@@ -15,15 +15,18 @@ use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
     WatchStream, validate,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::bootstrap::Identity;
+use super::broken::Broken;
 use super::{Options, renewals};
-use crate::backup::export::Origin;
-use crate::history::clock;
+use crate::backup::{self, export::Origin};
+use crate::history::{self, clock};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
 use crate::machine::{Machine, command::Command, response::Response};
+use crate::mvcc;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
 use crate::watch::Subscription;
@@ -44,6 +47,8 @@ struct Shared {
     promotions: mpsc::Sender<MemberId>,
     no_space: AtomicBool,
     images: Arc<Semaphore>,
+    diffs: Arc<Semaphore>,
+    broken: Broken,
     clock: clock::Running,
 }
 
@@ -74,6 +79,8 @@ impl Handle {
             promotions,
             no_space,
             images,
+            diffs: history::permits(),
+            broken: Broken::default(),
             clock,
         };
         Self { shared: Arc::new(shared) }
@@ -145,7 +152,7 @@ impl Handle {
     /// hash, the compacted revision and the revision that was hashed.
     pub async fn hash(&self, revision: Revision) -> Result<(u32, Revision, Revision), Error> {
         let machine = self.shared.machine.clone();
-        let (hash, facts) = blocking(move || machine.hash(revision)).await?;
+        let (hash, facts) = self.blocking(move || machine.hash(revision)).await?;
         Ok((hash, Revision(facts.compacted), Revision(facts.revision)))
     }
 
@@ -162,6 +169,7 @@ impl Handle {
         })?;
         let origin = self.origin();
         let machine = self.shared.machine.clone();
+        let member = self.clone();
         let (pieces, receiver) = mpsc::channel(IMAGE_PIECES_IN_FLIGHT);
         tokio::task::spawn_blocking(move || {
             let _while_it_lasts = permit;
@@ -170,9 +178,12 @@ impl Handle {
                 Err(_nobody_reads) => std::ops::ControlFlow::Break(()),
             };
             if let Err(error) = machine.export(origin, &mut sink) {
-                tracing::error!(%error, "an image could not be made");
+                let told = match error {
+                    backup::Error::State(error) => member.broken(error),
+                    other => Error::Internal(other.to_string()),
+                };
                 // Whoever reads learns it; if nobody does, nobody needs to.
-                drop(pieces.blocking_send(Err(Error::Internal(error.to_string()))));
+                drop(pieces.blocking_send(Err(told)));
             }
         });
         Ok(receiver)
@@ -187,7 +198,7 @@ impl Handle {
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Error> {
         self.confirm().await?;
         let machine = self.shared.machine.clone();
-        blocking(move || Ok(machine.leases()?)).await
+        self.blocking(move || Ok(machine.leases()?)).await
     }
 
     /// Watches with control over progress and without copying; what the gRPC service uses.
@@ -216,6 +227,46 @@ impl Handle {
         }
     }
 
+    /// Runs a read that may wait for the disk where it does not hold up others.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.joined(tokio::task::spawn_blocking(run)).await
+    }
+
+    /// What a read that runs elsewhere returned.
+    pub(crate) async fn joined<T>(&self, reading: JoinHandle<Result<T, Failure>>) -> Result<T, Error> {
+        let result = reading.await;
+        result
+            .map_err(|_| Error::Unavailable("the member has stopped".to_owned()))?
+            .map_err(|failure| self.failure(failure))
+    }
+
+    fn failure(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Refused(refusal) => refusal,
+            Failure::Broken(error) => self.broken(error),
+        }
+    }
+
+    /// Notes that the state cannot be read, which stops the member (invariant S7), and returns what to tell the caller.
+    pub(crate) fn broken(&self, error: mvcc::Error) -> Error {
+        let told = Error::Internal(error.to_string());
+        self.shared.broken.report(error);
+        told
+    }
+
+    /// Returns why the state cannot be read, once that is so.
+    pub(super) async fn found_broken(&self) -> mvcc::Error {
+        self.shared.broken.reported().await
+    }
+
+    /// The right to compare two moments; `None` while too many others do.
+    pub(crate) fn permit_diff(&self) -> Option<OwnedSemaphorePermit> {
+        self.shared.diffs.clone().try_acquire_owned().ok()
+    }
+
     async fn propose_done(&self, command: &Command) -> Result<Revision, Error> {
         match self.propose(command).await? {
             Response::Done(revision) => Ok(revision),
@@ -231,9 +282,9 @@ impl Handle {
         }
         let machine = self.shared.machine.clone();
         if is_single_keys(&txn) {
-            return machine.read_only_txn(&txn).map_err(failure);
+            return machine.read_only_txn(&txn).map_err(|failure| self.failure(failure));
         }
-        blocking(move || machine.read_only_txn(&txn)).await
+        self.blocking(move || machine.read_only_txn(&txn)).await
     }
 
     fn check_space(&self, writes: bool) -> Result<(), Error> {
@@ -254,9 +305,9 @@ impl Kv for Handle {
         }
         let machine = self.shared.machine.clone();
         if let KeyRange::Key(_) = range.keys {
-            return machine.range(&range).map_err(failure);
+            return machine.range(&range).map_err(|failure| self.failure(failure));
         }
-        blocking(move || machine.range(&range)).await
+        self.blocking(move || machine.range(&range)).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
@@ -305,7 +356,7 @@ impl Kv for Handle {
     async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<Lease, Error> {
         self.confirm().await?;
         let machine = self.shared.machine.clone();
-        let found = blocking(move || Ok(machine.lease(id, keys)?)).await?;
+        let found = self.blocking(move || Ok(machine.lease(id, keys)?)).await?;
         Ok(match found {
             None => Lease { id, granted_ttl_s: 0, ttl_s: -1, keys: Vec::new() },
             Some((record, keys)) => Lease {
@@ -320,21 +371,6 @@ impl Kv for Handle {
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.propose_done(&Command::Compact(revision)).await?;
         Ok(())
-    }
-}
-
-/// Runs a read that may wait for the disk where it does not hold up others.
-async fn blocking<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Error> {
-    let result = tokio::task::spawn_blocking(run).await;
-    result.map_err(|_| Error::Unavailable("the member has stopped".to_owned()))?.map_err(failure)
-}
-
-fn failure(failure: Failure) -> Error {
-    match failure {
-        Failure::Refused(refusal) => refusal,
-        Failure::Broken(error) => Error::Internal(error.to_string()),
     }
 }
 

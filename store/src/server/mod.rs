@@ -1,6 +1,7 @@
 //! One member of a store: what it is made of and how long it lives.
 
 mod bootstrap;
+mod broken;
 mod duties;
 mod error;
 mod handle;

@@ -72,7 +72,7 @@ pub struct Options {
     pub election_timeout_ms: u64,
     /// Log entries between two snapshots; 10 000.
     pub snapshot_entries: u64,
-    /// Seconds for which every revision can be read; 3600. 0 keeps everything until a client compacts.
+    /// Seconds for which every revision can be read; 14 400. 0 keeps everything until a client compacts.
     pub history_window_s: u64,
     /// Operations in one transaction of an etcd client; 128, as etcd.
     pub txn_ops_max: usize,
@@ -102,7 +102,7 @@ impl Default for Options {
             heartbeat_interval_ms: 100,
             election_timeout_ms: 1000,
             snapshot_entries: 10_000,
-            history_window_s: 3600,
+            history_window_s: 14_400,
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
             free_bytes_min: 256 << 20,

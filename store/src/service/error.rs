@@ -4,6 +4,8 @@ use store_client::remote::{NEWEST_REVISION, OLDEST_REVISION};
 use store_client::{Error, Revision, validate};
 use tonic::{Code, Status};
 
+use crate::history;
+
 /// What etcd says for an error.
 pub fn status(error: Error) -> Status {
     match error {
@@ -34,6 +36,18 @@ pub fn status(error: Error) -> Status {
         Error::Unavailable(text) => Status::unavailable(format!("etcdserver: {text}")),
         Error::Slow => Status::resource_exhausted("etcdserver: the watcher fell behind"),
         Error::Internal(text) => Status::internal(format!("etcdserver: {text}")),
+    }
+}
+
+/// What is wrong with a question to history.
+pub fn history(error: history::Error) -> Status {
+    let text = format!("kontiki: {error}");
+    match error {
+        history::Error::Before { .. } => Status::out_of_range(text),
+        history::Error::Newer { .. } => Status::failed_precondition(text),
+        history::Error::NothingDeleted { .. } => Status::not_found(text),
+        history::Error::Changed { .. } => Status::aborted(text),
+        history::Error::Store(error) => status(error),
     }
 }
 

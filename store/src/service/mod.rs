@@ -9,6 +9,7 @@
 mod cluster;
 pub(crate) mod convert;
 mod error;
+mod history;
 mod kv;
 mod lease;
 mod maintenance;
@@ -28,7 +29,8 @@ pub fn routes(handle: &Handle) -> Routes {
     Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
         .add_service(pb::watch_server::WatchServer::new(api.clone()))
         .add_service(pb::lease_server::LeaseServer::new(api.clone()))
-        .add_service(pb::maintenance_server::MaintenanceServer::new(api))
+        .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
+        .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
         .add_service(cluster(handle))
 }
 

@@ -16,10 +16,10 @@ use crate::single::quick;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-struct Cluster {
-    options: BTreeMap<String, Options>,
-    servers: BTreeMap<String, Server>,
-    client_urls: Vec<String>,
+pub struct Cluster {
+    pub options: BTreeMap<String, Options>,
+    pub servers: BTreeMap<String, Server>,
+    pub client_urls: Vec<String>,
 }
 
 pub fn bind() -> (TcpListener, String) {
@@ -29,7 +29,7 @@ pub fn bind() -> (TcpListener, String) {
 }
 
 impl Cluster {
-    async fn start(directory: &Path) -> Self {
+    pub async fn start(directory: &Path) -> Self {
         let mut members = BTreeMap::new();
         let mut sockets = Vec::new();
         for name in NAMES {
@@ -55,11 +55,11 @@ impl Cluster {
         cluster
     }
 
-    fn handle(&self, name: &str) -> Handle {
+    pub fn handle(&self, name: &str) -> Handle {
         self.servers[name].handle()
     }
 
-    async fn leader(&self) -> String {
+    pub async fn leader(&self) -> String {
         wait_for("a leader", || {
             let leads = |server: &&Server| server.handle().leadership_now().is_self;
             let mut leaders = self.servers.iter().filter(|(_, server)| leads(server));
@@ -96,7 +96,7 @@ pub async fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -
 }
 
 /// Writes until it is acknowledged; a write whose answer was lost may have happened, so it is idempotent.
-async fn put_surely(kv: &impl Kv, key: &str, value: &str) -> Revision {
+pub async fn put_surely(kv: &impl Kv, key: &str, value: &str) -> Revision {
     let until = Instant::now() + DEADLINE;
     loop {
         match kv.txn(Txn { success: vec![Op::put(key.to_owned(), value.to_owned())], ..Txn::default() }).await

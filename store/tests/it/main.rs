@@ -7,6 +7,7 @@ extern crate kontiki_store as store;
 mod backup;
 mod cluster;
 mod etcd;
+mod history;
 mod local;
 mod model;
 mod scripts;

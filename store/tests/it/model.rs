@@ -113,7 +113,9 @@ async fn on_model(model: &MemoryKv, command: &Command) -> String {
         Command::Compact(revision) => show(model.compact(*revision).await),
         Command::LeaseGrant { id, ttl_s } => show(model.lease_grant(*id, *ttl_s).await.map(drop)),
         Command::LeaseRevoke(id) => show(model.lease_revoke(*id).await),
-        Command::LeaseRenew(_) | Command::LeaseExpire { .. } => unreachable!("not made here"),
+        Command::LeaseRenew(_) | Command::LeaseExpire { .. } | Command::Note { .. } => {
+            unreachable!("not made here")
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use store::engine::memory::MemoryEngine;
 use store::machine::command::Command;
 use store::machine::response::Response;
+use store::mvcc::{diff::Difference, draft::Failure};
 use store::watch::{Delivery, Subscription};
 use store_client::{
     Change, ChangeKind, Compare, Error, KeyRange, KeyValue, Kv, LeaseId, Op, OpResult, Order, Range,
@@ -88,6 +89,22 @@ impl Script {
                 let done = self.local.run(Command::Compact(Revision(number(0))))?;
                 Ok(show_done(&done))
             }
+            "note" => Ok(show_done(&self.local.run(Command::Note { unix_ms: number(0) as u64 })?)),
+            "at" => Ok(match self.local.machine.noted_at(number(0) as u64).unwrap() {
+                Ok(noted) => format!("@{} noted at {}\n", noted.revision, noted.unix_ms),
+                Err(Some(oldest)) => format!("the oldest is @{} at {}\n", oldest.revision, oldest.unix_ms),
+                Err(None) => "nothing is readable\n".to_owned(),
+            }),
+            "diff" => self.diff(&keys(words[0]), number(1), number(2)),
+            "deleted" => {
+                let mut out = String::new();
+                let mut show = |kv: KeyValue| {
+                    writeln!(out, "  {}", show_kv(&kv)).unwrap();
+                    std::ops::ControlFlow::Continue(())
+                };
+                self.local.machine.deleted(&keys(words[0]), &mut show).unwrap();
+                Ok(out)
+            }
             "scrub" => {
                 while self.local.machine.scrub_step().unwrap() {}
                 Ok(String::new())
@@ -139,6 +156,20 @@ impl Script {
             }
             "read" => self.read(words[0]).await,
             other => panic!("unknown command {other}"),
+        }
+    }
+
+    fn diff(&self, keys: &KeyRange, from: i64, to: i64) -> Result<String, Error> {
+        let mut out = String::new();
+        let mut show = |difference: Difference| {
+            let side = |kv: &Option<KeyValue>| kv.as_ref().map_or("nothing".to_owned(), show_kv);
+            writeln!(out, "  {} -> {}", side(&difference.before), side(&difference.after)).unwrap();
+            std::ops::ControlFlow::Continue(())
+        };
+        match self.local.machine.diff(keys, Revision(from), Revision(to), &mut show) {
+            Ok(()) => Ok(out),
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            Err(Failure::Broken(error)) => panic!("{error}"),
         }
     }
 
