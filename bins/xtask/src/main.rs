@@ -1,6 +1,7 @@
-//! The project's own tasks: verify, schema, bench, fuzz.
+//! The project's own tasks: verify, schema, bench, faults, fuzz.
 
 mod bench;
+mod faults;
 mod fuzz;
 mod schema;
 mod verify;
@@ -18,6 +19,8 @@ struct Arguments {
 enum Task {
     /// Measure, and print a table: start, pod, failover, api, store.
     Bench(bench::Options),
+    /// Strike real processes of a store with random faults, and judge what their clients saw.
+    Faults(faults::Options),
     /// Feed every decoder with bytes that nobody meant, guided by coverage.
     Fuzz(fuzz::Options),
     /// Derive the committed schema table from the published definitions.
@@ -29,6 +32,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Faults(options) => faults::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Schema(options) => schema::run(&options),
         Task::Verify(options) => verify::run(&options),

@@ -1,0 +1,188 @@
+//! Watches that write down what they were told, and go on at another member when theirs breaks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::ensure;
+use check::log::Change;
+use check::watch::{Kinds, Message, Watcher};
+use parking_lot::Mutex;
+use proto::etcd::etcdserverpb as pb;
+use proto::etcd::etcdserverpb::watch_client::WatchClient;
+use proto::etcd::mvccpb;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+
+use crate::limits::{AFTER_FAILURE, KEYS, POLL, WATCHES};
+use crate::workload::{PREFIX, key, key_number, value_number};
+
+/// What one watch is to see.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The first revision.
+    pub from: i64,
+    /// One key, or all.
+    pub key: Option<usize>,
+    /// Writes, deletions or both.
+    pub kinds: Kinds,
+    /// Previous values too.
+    pub previous: bool,
+}
+
+/// What a watch was told so far.
+#[derive(Clone, Default)]
+pub struct Told {
+    messages: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Told {
+    /// The newest revision it has settled.
+    pub fn reached(&self) -> i64 {
+        let messages = self.messages.lock();
+        let settled = messages.iter().rev().filter_map(|message| match message {
+            Message::Changes(changes) => changes.last().map(|change| change.revision),
+            Message::Progress { revision } => Some(*revision),
+            Message::Begins { .. } | Message::Compacted { .. } => None,
+        });
+        settled.max().unwrap_or(0)
+    }
+
+    /// For the checker.
+    pub fn watcher(&self, plan: Plan) -> Watcher {
+        let keys = plan.key.map(|key| vec![key]);
+        Watcher { keys, kinds: plan.kinds, messages: self.messages.lock().clone() }
+    }
+
+    fn push(&self, message: Message) {
+        self.messages.lock().push(message);
+    }
+}
+
+/// Watches on the members in turn until told to stop.
+pub async fn run(plan: Plan, members: Vec<SocketAddr>, first: usize, told: Told, stop: CancellationToken) {
+    for at in first.. {
+        let from = plan.from.max(told.reached() + 1);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _broken = watch(plan, from, members[at % members.len()], &told) => {}
+        }
+        tokio::time::sleep(AFTER_FAILURE).await;
+    }
+}
+
+/// Ends with an error when the stream breaks.
+async fn watch(plan: Plan, from: i64, member: SocketAddr, told: &Told) -> Result<(), tonic::Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{member}")).expect("an address makes a URL");
+    // A paused or cut off member keeps the connection open: signs of life tell.
+    let endpoint = endpoint
+        .connect_timeout(AFTER_FAILURE * 5)
+        .http2_keep_alive_interval(AFTER_FAILURE * 5)
+        .keep_alive_timeout(AFTER_FAILURE * 10);
+    let mut client = WatchClient::new(endpoint.connect_lazy());
+    let (requests, queue) = tokio::sync::mpsc::channel(4);
+    let union = pb::watch_request::RequestUnion::CreateRequest(create(plan, from));
+    let _open = requests.send(pb::WatchRequest { request_union: Some(union) }).await;
+    let mut ticks = tokio::time::interval(AFTER_FAILURE * 2);
+    let mut answers = client.watch(ReceiverStream::new(queue)).await?.into_inner();
+    loop {
+        let answer = tokio::select! {
+            answer = answers.message() => answer?.ok_or_else(|| tonic::Status::unavailable("the stream ended"))?,
+            _ = ticks.tick() => {
+                let union = pb::watch_request::RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+                let _full = requests.try_send(pb::WatchRequest { request_union: Some(union) });
+                continue;
+            }
+        };
+        note(&answer, from, told)?;
+    }
+}
+
+fn create(plan: Plan, from: i64) -> pb::WatchCreateRequest {
+    use pb::watch_create_request::FilterType;
+    let (start, end) = match plan.key {
+        Some(number) => (key(number), Default::default()),
+        None => (PREFIX.into(), "w0".into()),
+    };
+    let filters = match plan.kinds {
+        Kinds::Both => vec![],
+        Kinds::Writes => vec![FilterType::Nodelete.into()],
+        Kinds::Deletions => vec![FilterType::Noput.into()],
+    };
+    pb::WatchCreateRequest {
+        key: start,
+        range_end: end,
+        start_revision: from,
+        prev_kv: plan.previous,
+        filters,
+        ..Default::default()
+    }
+}
+
+fn note(answer: &pb::WatchResponse, from: i64, told: &Told) -> Result<(), tonic::Status> {
+    if answer.created {
+        told.push(Message::Begins { from });
+        return Ok(());
+    }
+    if answer.canceled {
+        if answer.compact_revision > 0 {
+            told.push(Message::Compacted { oldest: answer.compact_revision });
+        }
+        return Err(tonic::Status::cancelled(answer.cancel_reason.clone()));
+    }
+    if answer.events.is_empty() {
+        let revision = answer.header.as_ref().map_or(0, |header| header.revision);
+        told.push(Message::Progress { revision });
+        return Ok(());
+    }
+    let changes: Option<Vec<_>> = answer.events.iter().map(change).collect();
+    let changes = changes.ok_or_else(|| tonic::Status::internal("a foreign change"))?;
+    told.push(Message::Changes(changes));
+    Ok(())
+}
+
+fn change(event: &mvccpb::Event) -> Option<Change> {
+    let kv = event.kv.as_ref()?;
+    let deleted = event.r#type == i32::from(mvccpb::event::EventType::Delete);
+    let value = if deleted { None } else { Some(value_number(&kv.value)?) };
+    let before = event.prev_kv.as_ref().map(|before| value_number(&before.value));
+    Some(Change { revision: kv.mod_revision, key: key_number(&kv.key)?, value, before })
+}
+
+/// Reads all changes up to a revision by one watch of everything from the first on.
+pub async fn whole(member: SocketAddr, upto: i64) -> anyhow::Result<Vec<Change>> {
+    let plan = Plan { from: 2, key: None, kinds: Kinds::Both, previous: false };
+    let told = Told::default();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(plan, vec![member], 0, told.clone(), stop.clone()));
+    let deadline = Instant::now() + WATCHES;
+    while told.reached() < upto {
+        ensure!(Instant::now() < deadline, "a watch of everything stands at {} of {upto}", told.reached());
+        tokio::time::sleep(POLL).await;
+    }
+    stop.cancel();
+    running.await?;
+    let messages = told.watcher(plan).messages;
+    let changes = messages.into_iter().filter_map(|message| match message {
+        Message::Changes(changes) => Some(changes),
+        Message::Begins { .. } | Message::Progress { .. } | Message::Compacted { .. } => None,
+    });
+    Ok(changes.flatten().collect())
+}
+
+/// The watches of a run: everything, with and without previous values; single keys; writes and deletions only; some
+/// from the first revision, some from a later one, some from one that is yet to come.
+pub fn plans() -> Vec<Plan> {
+    let all = Plan { from: 2, key: None, kinds: Kinds::Both, previous: false };
+    vec![
+        all,
+        Plan { previous: true, ..all },
+        Plan { from: 20, ..all },
+        Plan { from: 150, ..all },
+        Plan { key: Some(0), ..all },
+        Plan { key: Some(KEYS - 1), previous: true, ..all },
+        Plan { kinds: Kinds::Writes, ..all },
+        Plan { kinds: Kinds::Deletions, previous: true, ..all },
+    ]
+}
