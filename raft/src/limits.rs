@@ -129,3 +129,7 @@ pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A read that takes no bound: the caller limited the number of entries.
 pub(crate) const READ_UNBOUNDED: usize = usize::MAX;
+
+/// Members, past ones included, whose incarnation is remembered. Beyond it none is learned; a group that replaces a member
+/// every day gets there in a decade.
+pub(crate) const INCARNATIONS_MAX: usize = 4096;

@@ -16,7 +16,7 @@ use crate::handle::Handle;
 use crate::limits;
 use crate::log::{Log, Setup};
 use crate::member::Leadership;
-use crate::network::{Identity, PeerTls, Peers, Service};
+use crate::network::{Identity, PeerTls, Peers, Service, incarnations};
 use crate::options::Options;
 use crate::reads;
 use crate::record::Owner;
@@ -102,9 +102,14 @@ impl Node {
         peers.check()?;
         let (opening, opening_fuse) = (options.clone(), fuse.clone());
         let work = seams.work;
+        let (disk, log_dir) = (Arc::clone(&seams.disk), options.data_dir.join("log"));
         let opened = work.run(move || open(&opening, machine, &opening_fuse, seams)).await;
         let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
         let Stores { log, machine } = opened?;
+        let peers_known = peers.incarnations().clone();
+        let written = incarnations::read(&*disk, &log_dir);
+        let written = written.map_err(|error| Error::storage("reading which members were met", error))?;
+        peers_known.adopt(log.incarnation(), written);
         let group = Group::start(&options, log.clone(), machine.clone(), peers.clone(), fuse.clone()).await?;
 
         let stopped = CancellationToken::new();
@@ -117,11 +122,12 @@ impl Node {
         let handle = Handle::new(route, reads, &options);
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
+        tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
-        let service = Service::new(identity, Arc::new(group.clone()));
+        let service = Service::new(identity, peers_known, fuse.clone(), Arc::new(group.clone()));
         Ok(Self { handle, service, group, machine, log, fuse, stopped, tasks })
     }
 

@@ -3,11 +3,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls};
+use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Status};
 use support::{Cluster, Running, command};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_member_replicates_to_itself_and_remembers() {
@@ -165,11 +168,12 @@ async fn a_leader_that_stops_hands_over_first() {
     let leader = cluster.leader().await;
     cluster.handle(leader).propose(command(0)).await.unwrap();
     let other = cluster.handle(leader % 3 + 1);
-    let term = other.leadership().borrow().term;
+    let mut leadership = other.leadership();
+    let term = leadership.borrow().term;
     cluster.stop(leader).await;
-    // Already there, without an election timeout: the old leader waited for it.
-    let heir = *other.leadership().borrow();
-    assert!(heir.term > term, "{heir:?}");
+    // Known at once, without an election timeout of a second: the old leader waited for it.
+    let heir = leadership.wait_for(|now| now.term > term);
+    tokio::time::timeout(Duration::from_millis(900), heir).await.unwrap().unwrap();
     cluster.leader().await;
     other.propose(command(1)).await.unwrap();
 }
@@ -257,6 +261,87 @@ async fn full_disks_refuse_writes_keep_reading_and_recover_by_themselves() {
         }
     });
     recovered.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_disk_takes_no_part_under_its_old_id() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    cluster.handle(leader).propose(command(0)).await.unwrap();
+    let wiped = leader % 3 + 1;
+    cluster.kill(wiped).await;
+    cluster.wipe(wiped);
+    cluster.start(wiped).await;
+    // It would start as if it had never been there, and vote again.
+    let members = cluster.members(3);
+    drop(cluster.handle(wiped).initialize(members).await);
+    let ended = cluster.wait_end(wiped).await.unwrap_err().to_string();
+    assert!(ended.contains("add it as a new member"), "{ended}");
+    cluster.kill(wiped).await;
+
+    let proposed = cluster.handle(leader).propose(command(1)).await.unwrap();
+    cluster.handle(leader).remove(MemberId(wiped)).await.unwrap();
+    let member = cluster.prepare(4).await;
+    let again = cluster.handle(leader).add_learner(MemberId(wiped), member.clone()).await;
+    assert!(matches!(&again, Err(Error::Membership(text)) if text.contains("not used again")), "{again:?}");
+    cluster.handle(leader).add_learner(MemberId(4), member).await.unwrap();
+    cluster.handle(leader).promote(MemberId(4)).await.unwrap();
+    cluster.handle(4).read_index().await.unwrap();
+    assert!(cluster.handle(4).status().applied >= proposed.index);
+    assert_eq!(cluster.commands(4), [command(0), command(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_grow_and_shrink_under_load() {
+    let mut cluster = Cluster::new(1).await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let ended = CancellationToken::new();
+    // Proposes through whoever is there; every number once, the next when the last was acknowledged.
+    let through = Arc::new(parking_lot::Mutex::new(cluster.handle(1)));
+    let load = tokio::spawn({
+        let (acknowledged, ended, through) = (Arc::clone(&acknowledged), ended.clone(), Arc::clone(&through));
+        async move {
+            while !ended.is_cancelled() {
+                let handle = through.lock().clone();
+                let number = acknowledged.load(Ordering::Relaxed);
+                match handle.propose(command(number)).await {
+                    Ok(_) => acknowledged.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => panic!("proposal {number}: {error}"),
+                };
+            }
+        }
+    });
+    for id in 2..=5 {
+        let member = cluster.prepare(id).await;
+        let leader = cluster.handle(id - 1);
+        leader.add_learner(MemberId(id), member).await.unwrap();
+        leader.promote(MemberId(id)).await.unwrap();
+    }
+    let voters = |status: Status| status.members.values().filter(|(_, voter)| *voter).count();
+    support::wait_for("five voters", || voters(cluster.handle(5).status()) == 5).await;
+    // Whoever leads goes first, so that every removal is that of a leader.
+    let mut left: Vec<u64> = (1..=5).collect();
+    while left.len() > 1 {
+        let leader = cluster.leader_among(&left).await;
+        let stays = *left.iter().find(|id| **id != leader).unwrap();
+        *through.lock() = cluster.handle(stays);
+        let before = acknowledged.load(Ordering::Relaxed);
+        cluster.handle(stays).remove(MemberId(leader)).await.unwrap();
+        left.retain(|id| *id != leader);
+        support::wait_for("writes after a removal", || acknowledged.load(Ordering::Relaxed) > before + 5)
+            .await;
+        support::wait_for("the removal to be known", || {
+            let members = cluster.handle(stays).status().members;
+            members.keys().map(|id| id.0).eq(left.iter().copied())
+        })
+        .await;
+    }
+    ended.cancel();
+    load.await.unwrap();
+    let last = left[0];
+    cluster.handle(last).read_index().await.unwrap();
+    let count = acknowledged.load(Ordering::Relaxed);
+    assert_eq!(cluster.commands(last), (0..count).map(command).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

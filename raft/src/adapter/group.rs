@@ -109,6 +109,7 @@ impl Task {
 pub(crate) struct Group {
     raft: Raft<Types, Machine>,
     machine: Machine,
+    peers: Peers,
     metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
     /// Changes less often.
     server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
@@ -175,7 +176,7 @@ impl Group {
         let config = Arc::new(configuration(options)?);
         let full = log.full();
         let store = LogStore::new(log, fuse.clone());
-        let raft = Raft::new(options.id.0, config, Factory::new(peers), store, machine.clone()).await;
+        let raft = Raft::new(options.id.0, config, Factory::new(peers.clone()), store, machine.clone()).await;
         let raft = raft.map_err(|error| {
             fuse.check().err().unwrap_or_else(|| Error::damaged("starting the group", error.to_string()))
         })?;
@@ -183,6 +184,7 @@ impl Group {
         Ok(Self {
             raft,
             machine,
+            peers,
             metrics,
             server,
             fuse,
@@ -279,6 +281,10 @@ impl Group {
                 return Ok(Outcome::Done);
             }
             return Err(Error::Membership(format!("member {id} exists and is reached elsewhere")).into());
+        }
+        if self.peers.incarnations().has_met(id) {
+            let detail = format!("member {id} was here before, and ids are not used again: choose a new one");
+            return Err(Error::Membership(detail).into());
         }
         let added = self.raft.add_learner(id.0, member, false).await;
         added.map(|_| Outcome::Done).map_err(|error| self.write_refusal("adding a learner", error))

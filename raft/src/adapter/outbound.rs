@@ -122,7 +122,10 @@ impl Link {
             Call::TransferLeader => RPCTypes::TransferLeader,
         };
         match tokio::time::timeout(within, answer).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner().payload),
+            Ok(Ok(answer)) => {
+                self.peers.recognize(self.target, answer.metadata()).map_err(rpc_error)?;
+                Ok(answer.into_inner().payload)
+            }
             Ok(Err(status)) => Err(rpc_error(status.into())),
             Err(_) => Err(self.timeout(action, within)),
         }
@@ -156,7 +159,10 @@ impl Link {
         let call = client.append(self.peers.sign(self.target, frames));
         let within = limits::CONNECT_TIMEOUT * 2;
         let stream = match tokio::time::timeout(within, call).await {
-            Ok(Ok(response)) => response.into_inner(),
+            Ok(Ok(response)) => {
+                self.peers.recognize(self.target, response.metadata()).map_err(rpc_error)?;
+                response.into_inner()
+            }
             Ok(Err(status)) => return Err(rpc_error(status.into())),
             Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, within)),
         };

@@ -13,8 +13,10 @@
 //! | 8 | 8 | member |
 //! | 16 | 8 | the first sequence that may be missing |
 //! | 24 | 4 | life: how often the log was opened |
-//! | 28 | 4 | crc32c of the former |
+//! | 28 | 8 | incarnation: a random number from when the log was created |
+//! | 36 | 4 | crc32c of the former |
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, File};
 use crate::record::Owner;
 
-const BYTES: usize = 32;
+const BYTES: usize = 40;
 
 /// Where the copies begin: the one from the last opening, and the one that is raised.
 const SETTLED: u64 = 0;
@@ -36,6 +38,15 @@ pub(super) struct Mark {
     owner: Owner,
     next: u64,
     life: u32,
+    incarnation: u64,
+}
+
+/// What a copy says.
+struct Copied {
+    owner: Owner,
+    next: u64,
+    life: u32,
+    incarnation: u64,
 }
 
 fn damaged(detail: &str) -> io::Error {
@@ -43,7 +54,7 @@ fn damaged(detail: &str) -> io::Error {
 }
 
 /// Reads a copy, if it is whole.
-fn read(file: &dyn File, at: u64) -> io::Result<Option<(Owner, u64, u32)>> {
+fn read(file: &dyn File, at: u64) -> io::Result<Option<Copied>> {
     let mut bytes = [0; BYTES];
     let read = file.read_at(at, &mut bytes)?;
     let (fields, crc) = bytes.split_at(BYTES - 4);
@@ -52,7 +63,8 @@ fn read(file: &dyn File, at: u64) -> io::Result<Option<(Owner, u64, u32)>> {
     }
     let long = |at: usize| u64::from_le_bytes(fields[at..at + 8].try_into().expect("eight bytes"));
     let life = u32::from_le_bytes(fields[24..28].try_into().expect("four bytes"));
-    Ok(Some((Owner { cluster: long(0), member: long(8) }, long(16), life)))
+    let owner = Owner { cluster: long(0), member: long(8) };
+    Ok(Some(Copied { owner, next: long(16), life, incarnation: long(28) }))
 }
 
 impl Mark {
@@ -64,7 +76,8 @@ impl Mark {
     /// Creates the mark of an empty log, durably.
     pub(super) fn create(disk: &dyn Disk, directory: &Path, owner: Owner) -> io::Result<Self> {
         let fresh = directory.join("mark.new");
-        let mark = Self { file: disk.create(&fresh)?, owner, next: 1, life: 0 };
+        let incarnation = RandomState::new().build_hasher().finish();
+        let mark = Self { file: disk.create(&fresh)?, owner, next: 1, life: 0, incarnation };
         mark.write(SETTLED)?;
         mark.write(RAISED)?;
         mark.file.sync()?;
@@ -77,9 +90,10 @@ impl Mark {
     pub(super) fn open(disk: &dyn Disk, directory: &Path) -> io::Result<Self> {
         let file = disk.open(&directory.join(NAME))?;
         let copies = [read(&*file, SETTLED)?, read(&*file, RAISED)?];
-        let newest = copies.into_iter().flatten().max_by_key(|(_, next, life)| (*life, *next));
-        let (owner, next, life) = newest.ok_or_else(|| damaged("the mark does not match its checksum"))?;
-        Ok(Self { file, owner, next, life })
+        let newest = copies.into_iter().flatten().max_by_key(|copy| (copy.life, copy.next));
+        let Copied { owner, next, life, incarnation } =
+            newest.ok_or_else(|| damaged("the mark does not match its checksum"))?;
+        Ok(Self { file, owner, next, life, incarnation })
     }
 
     /// Begins a new life, durably: no other ever had this number.
@@ -95,6 +109,11 @@ impl Mark {
     /// Whose log it is.
     pub(super) fn owner(&self) -> Owner {
         self.owner
+    }
+
+    /// Which of all logs this member ever had it is.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// The log holds every record below this sequence.
@@ -122,6 +141,7 @@ impl Mark {
         bytes[8..16].copy_from_slice(&self.owner.member.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.next.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.life.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.incarnation.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..BYTES - 4]);
         bytes[BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         self.file.write_at(at, &bytes)

@@ -29,6 +29,8 @@ mod segment;
 mod writer;
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod tests;
@@ -79,6 +81,7 @@ struct Shared {
     fuse: Fuse,
     full: watch::Sender<bool>,
     work: Work,
+    incarnation: u64,
     writer: Mutex<Option<Running>>,
 }
 
@@ -131,13 +134,18 @@ impl Log {
             })),
         };
         let writer = Mutex::new(Some(running));
-        let (index, work) = (opened.index, setup.seams.work);
-        Ok(Self { shared: Arc::new(Shared { index, queue, memory, fuse, full, work, writer }) })
+        let (index, work, incarnation) = (opened.index, setup.seams.work, opened.incarnation);
+        Ok(Self { shared: Arc::new(Shared { index, queue, memory, fuse, full, work, incarnation, writer }) })
     }
 
     /// Whether there is no space left for the log, now and from now on. What is asked for meanwhile waits for some.
     pub(crate) fn full(&self) -> watch::Receiver<bool> {
         self.shared.full.subscribe()
+    }
+
+    /// Which of all logs this member ever had it is: random, from when it was created.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.shared.incarnation
     }
 
     /// How far the writer has come.

@@ -24,6 +24,8 @@ pub(super) struct Opened {
     pub(super) journal: Journal,
     pub(super) index: Arc<Mutex<Index>>,
     pub(super) memory: Memory,
+    /// Which of all logs this member ever had it is.
+    pub(super) incarnation: u64,
     /// Keeps others out.
     pub(super) lock: Box<dyn Send + Sync>,
 }
@@ -53,6 +55,7 @@ pub(super) fn open(place: &Place, owner: Owner, cache_bytes: usize) -> Result<Op
     let end = replay.read_all(place, segments(place, &names)?)?;
     replay.check(&mark)?;
     let life = mark.begin_life().map_err(unusable)?;
+    let incarnation = mark.incarnation();
     let Replay { memory, chain, sequence, index, .. } = replay;
     let head = Head {
         vote: memory.vote,
@@ -65,7 +68,7 @@ pub(super) fn open(place: &Place, owner: Owner, cache_bytes: usize) -> Result<Op
     let spares = names.into_iter().filter(|name| journal::is_spare(name)).collect();
     let course = Course { sequence, life };
     let journal = Journal::new(place.clone(), Arc::clone(&index), mark, end, course, head, spares);
-    Ok(Opened { journal: journal.map_err(reading)?, index, memory, lock })
+    Ok(Opened { journal: journal.map_err(reading)?, index, memory, incarnation, lock })
 }
 
 fn refuse_former_format(place: &Place, names: &[String]) -> Result<(), Error> {

@@ -3,11 +3,15 @@
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
+use super::Incarnations;
+use super::incarnations::Mistaken;
 use crate::member::MemberId;
 
 const CLUSTER: &str = "kontiki-cluster";
 const FROM: &str = "kontiki-from";
 const TO: &str = "kontiki-to";
+const INCARNATION: &str = "kontiki-incarnation";
+const KNOWN: &str = "kontiki-known";
 
 /// A member of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,40 @@ impl Identity {
             )));
         }
         Ok(MemberId(from))
+    }
+}
+
+/// Adds who we are, and what we know of the others that `concern` chooses, to a call or an answer.
+pub(crate) fn introduce(
+    metadata: &mut MetadataMap,
+    incarnations: &Incarnations,
+    concern: impl Fn(MemberId) -> bool,
+) {
+    if let Some(own) = incarnations.own() {
+        metadata.insert(INCARNATION, MetadataValue::from(own));
+    }
+    if let Ok(known) = MetadataValue::try_from(incarnations.tell(concern)) {
+        metadata.insert(KNOWN, known);
+    }
+}
+
+/// The number of whoever calls or answers; earlier versions have none.
+pub(crate) fn incarnation(metadata: &MetadataMap) -> Option<u64> {
+    number(metadata, INCARNATION).ok()
+}
+
+/// Checks that a caller, and we ourselves, are who we always were.
+pub(crate) fn recognize(
+    metadata: &MetadataMap,
+    from: MemberId,
+    incarnations: &Incarnations,
+) -> Result<(), Mistaken> {
+    if let Some(incarnation) = incarnation(metadata) {
+        incarnations.meet(from, incarnation)?;
+    }
+    match metadata.get(KNOWN).and_then(|known| known.to_str().ok()) {
+        Some(known) => incarnations.hear(known),
+        None => Ok(()),
     }
 }
 

@@ -3,10 +3,12 @@
 //! It knows urls, keys, identities and deadlines. It must not know what the frames mean.
 
 mod identity;
+pub(crate) mod incarnations;
 mod peers;
 mod service;
 
 pub(crate) use identity::Identity;
+pub(crate) use incarnations::Incarnations;
 pub(crate) use peers::{CallError, Lane, Peers};
 pub use service::Service;
 pub(crate) use service::{Frames, Inbound};

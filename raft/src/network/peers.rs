@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use proto::raft::peer_client::PeerClient;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
 use tonic::{Code, Request, Status};
 
-use super::{Identity, PeerTls};
+use super::{Identity, Incarnations, PeerTls, identity};
 use crate::error::Error;
 use crate::limits;
 use crate::member::MemberId;
@@ -67,6 +68,7 @@ pub(crate) struct Peers {
 
 struct Shared {
     identity: Identity,
+    incarnations: Incarnations,
     tls: Option<ClientTlsConfig>,
     known: Mutex<HashMap<MemberId, Peer>>,
 }
@@ -83,7 +85,8 @@ impl Peers {
                 .ca_certificate(Certificate::from_pem(&tls.ca_pem))
                 .identity(TlsIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
         });
-        Self { shared: Arc::new(Shared { identity, tls, known: Mutex::default() }) }
+        let incarnations = Incarnations::new(identity.member);
+        Self { shared: Arc::new(Shared { identity, incarnations, tls, known: Mutex::default() }) }
     }
 
     /// Checks that the keys are usable.
@@ -125,7 +128,26 @@ impl Peers {
 
     /// A call that names us and the one we mean.
     pub(crate) fn sign<T>(&self, to: MemberId, message: T) -> Request<T> {
-        self.shared.identity.sign(to, message)
+        let mut request = self.shared.identity.sign(to, message);
+        let known = self.shared.known.lock();
+        let concern = |id| known.contains_key(&id);
+        identity::introduce(request.metadata_mut(), &self.shared.incarnations, concern);
+        request
+    }
+
+    /// Checks that the member that answered is the one it always was.
+    pub(crate) fn recognize(&self, id: MemberId, answer: &MetadataMap) -> Result<(), CallError> {
+        let met = identity::incarnation(answer)
+            .map_or(Ok(()), |incarnation| self.shared.incarnations.meet(id, incarnation));
+        met.map_err(|mistaken| {
+            tracing::error!("{mistaken}");
+            CallError::Foreign(mistaken.to_string())
+        })
+    }
+
+    /// Which life of which member is known.
+    pub(crate) fn incarnations(&self) -> &Incarnations {
+        &self.shared.incarnations
     }
 
     /// Who we are.

@@ -10,9 +10,15 @@ use proto::raft::peer_server::Peer;
 use proto::raft::{ForwardRequest, ForwardResponse, Frame, SnapshotChunk};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Identity;
+use super::incarnations::Mistaken;
+use super::{Identity, Incarnations};
+use crate::error::Error;
+use crate::fuse::Fuse;
 use crate::limits;
 use crate::member::MemberId;
+
+/// Answers on their way to a peer.
+pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
 /// Frames of a stream.
 pub(crate) type Frames = BoxStream<'static, Result<Bytes, Status>>;
@@ -38,18 +44,47 @@ pub(crate) trait Inbound: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Service {
     identity: Identity,
+    incarnations: Incarnations,
+    fuse: Fuse,
     inbound: Arc<dyn Inbound>,
 }
 
 impl Service {
-    pub(crate) fn new(identity: Identity, inbound: Arc<dyn Inbound>) -> Self {
-        Self { identity, inbound }
+    pub(crate) fn new(
+        identity: Identity,
+        incarnations: Incarnations,
+        fuse: Fuse,
+        inbound: Arc<dyn Inbound>,
+    ) -> Self {
+        Self { identity, incarnations, fuse, inbound }
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
-        self.identity.admit(request.metadata()).inspect_err(|status| {
+        let admitted = self.identity.admit(request.metadata());
+        let admitted = admitted.and_then(|from| {
+            let met = super::identity::recognize(request.metadata(), from, &self.incarnations);
+            met.map(|()| from).map_err(|mistaken| self.refuse(mistaken))
+        });
+        admitted.inspect_err(|status| {
             tracing::warn!(reason = status.message(), "refused a call of a peer");
         })
+    }
+
+    /// A member that is not who it was takes no part. If that is us, we end.
+    fn refuse(&self, mistaken: Mistaken) -> Status {
+        match mistaken {
+            Mistaken::Peer(_) => {}
+            Mistaken::Ourselves(_) => {
+                self.fuse.blow(&Error::damaged("joining the group", mistaken.to_string()));
+            }
+        }
+        Status::permission_denied(mistaken.to_string())
+    }
+
+    /// Adds who we are to an answer.
+    fn introduced<T>(&self, mut answer: Response<T>) -> Response<T> {
+        super::identity::introduce(answer.metadata_mut(), &self.incarnations, |_| false);
+        answer
     }
 }
 
@@ -59,7 +94,7 @@ fn frame(payload: Bytes) -> Response<Frame> {
 
 #[tonic::async_trait]
 impl Peer for Service {
-    type AppendStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+    type AppendStream = Answers;
 
     async fn append(
         &self,
@@ -68,17 +103,20 @@ impl Peer for Service {
         let from = self.admit(&request)?;
         let frames = request.into_inner().map(|frame| frame.map(|frame| frame.payload)).boxed();
         let answers = self.inbound.append(from, frames);
-        Ok(Response::new(answers.map(|answer| answer.map(|payload| Frame { payload })).boxed()))
+        let answers: Answers = answers.map(|answer| answer.map(|payload| Frame { payload })).boxed();
+        Ok(self.introduced(Response::new(answers)))
     }
 
     async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         self.admit(&request)?;
-        self.inbound.vote(request.into_inner().payload).await.map(frame)
+        let answer = self.inbound.vote(request.into_inner().payload).await;
+        answer.map(|answer| self.introduced(frame(answer)))
     }
 
     async fn pre_vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         self.admit(&request)?;
-        self.inbound.pre_vote(request.into_inner().payload).await.map(frame)
+        let answer = self.inbound.pre_vote(request.into_inner().payload).await;
+        answer.map(|answer| self.introduced(frame(answer)))
     }
 
     async fn transfer_leader(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {

@@ -377,13 +377,20 @@ impl Cluster {
         self.leader_of(&running).await
     }
 
+    /// The same of some of them.
+    pub async fn leader_among(&self, members: &[u64]) -> u64 {
+        self.leader_of(members).await
+    }
+
     async fn leader_of(&self, members: &[u64]) -> u64 {
         let agreed = Mutex::new(0);
         let condition = || {
             let mut leaders = members.iter().map(|id| self.handles[id].leadership().borrow().leader);
             let Some(MemberId(first)) = leaders.next().flatten() else { return false };
             *agreed.lock() = first;
-            self.running.contains_key(&first) && leaders.all(|leader| leader == Some(MemberId(first)))
+            members.contains(&first)
+                && self.running.contains_key(&first)
+                && leaders.all(|leader| leader == Some(MemberId(first)))
         };
         wait_for("a leader", condition).await;
         agreed.into_inner()
@@ -397,6 +404,12 @@ impl Cluster {
         self.forget(id);
         // A process is gone at once; what runs in ours takes a moment.
         wait_for("the end of a member", || Arc::strong_count(&machine) == 1).await;
+    }
+
+    /// Everything a member that does not run had is lost.
+    pub fn wipe(&mut self, id: u64) {
+        std::fs::remove_dir_all(self.directory.path().join(id.to_string())).unwrap();
+        self.machines.insert(id, Arc::default());
     }
 
     fn forget(&mut self, id: u64) {
