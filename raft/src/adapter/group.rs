@@ -315,6 +315,13 @@ impl Group {
     }
 
     async fn remove(&self, id: MemberId) -> Result<Outcome, Refusal> {
+        if id == self.id
+            && let Some(heir) = self.heir()
+        {
+            // What is under way would otherwise lose its leader in the middle, and nobody would answer for it.
+            self.transfer_leadership(heir).await?;
+            return Err(Refusal::NotLeader(Some(heir)));
+        }
         let ids = BTreeSet::from([id.0]);
         match self.members().get(&id) {
             None => Ok(Outcome::Done),
