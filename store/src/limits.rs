@@ -153,3 +153,6 @@ pub const UNDELETE_BYTES_PER_TXN: usize = 4 << 20;
 
 /// Keys that the refusal of an undelete names.
 pub const UNDELETE_EXAMPLES: usize = 5;
+
+/// Seconds of a lease that a lock or an election grants to a caller who brought none; etcd's value for a session.
+pub const SESSION_TTL_S: i64 = 60;

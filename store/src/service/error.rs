@@ -72,6 +72,26 @@ pub fn invalid(text: &str) -> Status {
     Status::invalid_argument(format!("etcdserver: {text}"))
 }
 
+/// The lease ended while its owner waited. etcd gives this and the following no code of its own.
+pub fn session_expired() -> Status {
+    Status::unknown("mutex: session is expired")
+}
+
+/// A candidate that does not lead proclaims something.
+pub fn not_leader() -> Status {
+    Status::unknown("election: not leader")
+}
+
+/// Nobody was elected.
+pub fn no_elected_leader() -> Status {
+    Status::unknown("election: no leader")
+}
+
+/// A proclamation or resignation that does not say whose.
+pub fn missing_leader_key() -> Status {
+    Status::unknown("\"leader\" field must be provided")
+}
+
 /// No such member.
 pub fn member_not_found() -> Status {
     Status::not_found("etcdserver: member not found")

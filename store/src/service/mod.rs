@@ -3,19 +3,21 @@
 //! Each file translates one service: request to call, result to response. No decision about data is taken here. What
 //! etcd's clients compare word by word, the error texts and codes, is one table in [`error`].
 //!
-//! Not served, and answered with UNIMPLEMENTED: Auth (certificates decide), Lock and Election (clients build both
-//! from transactions and leases), and downgrades.
+//! Not served, and answered with UNIMPLEMENTED: Auth (certificates decide) and downgrades.
 
 mod cluster;
 pub(crate) mod convert;
+mod election;
 mod error;
 mod history;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod place;
 mod watch;
 
-use proto::etcd::etcdserverpb as pb;
+use proto::etcd::{etcdserverpb as pb, v3electionpb, v3lockpb};
 use store_client::Revision;
 use tonic::service::Routes;
 
@@ -31,6 +33,8 @@ pub fn routes(handle: &Handle) -> Routes {
         .add_service(pb::lease_server::LeaseServer::new(api.clone()))
         .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
         .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
+        .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
+        .add_service(v3electionpb::election_server::ElectionServer::new(api))
         .add_service(cluster(handle))
 }
 

@@ -10,6 +10,7 @@ mod etcd;
 mod history;
 mod local;
 mod model;
+mod queues;
 mod scripts;
 mod single;
 mod watches;
