@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::directory;
 use crate::server::{ClusterState, Error, Options, Server, Tls};
 
 /// Runs one member of a replicated key-value store that speaks the etcd v3 API.
@@ -60,6 +61,15 @@ pub struct Flags {
     /// How long every revision can be read: hours, or a number with a unit as in 30m; 0 keeps everything.
     #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "4h")]
     pub auto_compaction_retention: String,
+    /// Keep backups of this member in this directory.
+    #[arg(long)]
+    pub backup_dir: Option<PathBuf>,
+    /// Time between two backups, as in 1h or 15m.
+    #[arg(long, default_value = "1h", value_parser = backup_interval)]
+    pub backup_interval: std::time::Duration,
+    /// Backups that are kept: a number, or an age as in 72h.
+    #[arg(long, default_value = "24", value_parser = directory::retention)]
+    pub backup_retention: directory::Retention,
     /// Operations in one transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128)]
     pub max_txn_ops: usize,
@@ -135,6 +145,9 @@ impl Flags {
             heartbeat_interval_ms: self.heartbeat_interval,
             election_timeout_ms: self.election_timeout,
             snapshot_entries: self.snapshot_count,
+            backup_dir: self.backup_dir.clone(),
+            backup_interval_s: self.backup_interval.as_secs(),
+            backup_retention: self.backup_retention,
             history_window_s: seconds(&self.auto_compaction_retention)?,
             txn_ops_max: self.max_txn_ops,
             request_bytes_max: self.max_request_bytes,
@@ -155,6 +168,11 @@ impl Flags {
         }
         Ok(members)
     }
+}
+
+fn backup_interval(text: &str) -> Result<std::time::Duration, String> {
+    let interval = directory::duration(text).filter(|interval| interval.as_secs() > 0);
+    interval.ok_or_else(|| format!("{text:?} is not a time of a second or more, as in 15m"))
 }
 
 fn refuse(option: &'static str, detail: &str) -> Error {

@@ -19,3 +19,13 @@ impl Store {
         })?
     }
 }
+
+/// `kontiki kv`
+pub fn history(ask: store::history::ctl::Command) -> anyhow::Result<()> {
+    program::block_on(async move { Ok(store::history::ctl::run(ask, &mut std::io::stdout()).await?) })?
+}
+
+/// `kontiki snapshot`
+pub fn backup(ask: store::backup::ctl::Command) -> anyhow::Result<()> {
+    program::block_on(async move { Ok(store::backup::ctl::run(ask, &mut std::io::stdout()).await?) })?
+}

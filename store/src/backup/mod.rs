@@ -15,6 +15,8 @@
 //!
 //! This module knows tables and files. It must not know Raft beyond what a founding position is.
 
+pub mod ctl;
+pub mod directory;
 pub mod error;
 pub mod export;
 pub mod file;

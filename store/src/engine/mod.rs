@@ -36,6 +36,11 @@ impl Error {
     pub fn new(action: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { action, source: source.into() }
     }
+
+    /// Whether the medium returned something else than was written, as opposed to failing.
+    pub fn is_corruption(&self) -> bool {
+        rocks::is_corruption(self.source.as_ref())
+    }
 }
 
 /// Writes that become visible, and later durable, together. The last write of a key counts.

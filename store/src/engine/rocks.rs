@@ -116,6 +116,13 @@ impl Engine for RocksEngine {
     }
 }
 
+/// Whether RocksDB says that a checksum did not match.
+pub(super) fn is_corruption(source: &(dyn std::error::Error + 'static)) -> bool {
+    source
+        .downcast_ref::<rocksdb::Error>()
+        .is_some_and(|error| error.kind() == rocksdb::ErrorKind::Corruption)
+}
+
 struct Database {
     db: DB,
     // After `db`, because fields are dropped in this order and an open database needs its files.

@@ -9,6 +9,7 @@
 //! by more than the window makes history be forgotten early; nothing else depends on clocks.
 
 pub mod clock;
+pub mod ctl;
 mod error;
 pub mod time;
 mod undelete;

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
-use crate::limits::RANGE_BYTES_MAX;
+use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX};
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
@@ -207,6 +207,38 @@ impl Machine {
         sink: &mut export::Sink<'_>,
     ) -> Result<Option<backup::Header>, backup::Error> {
         export::export(self.engine.reader().as_ref(), origin, sink)
+    }
+
+    /// Hash of the content that can be read between two revisions, at a bounded rate; `None` when this member does not
+    /// hold all of it. Blocks, for long.
+    pub fn hash_between(&self, asked: Facts) -> Result<Option<u32>, mvcc::Error> {
+        let reader = self.engine.reader();
+        let everything = KeyRange::From(Bytes::new());
+        let Some(mut cursor) = diff::cursor(reader.as_ref(), &everything)? else { return Ok(None) };
+        let Facts { revision, compacted } = self.facts();
+        if compacted > asked.compacted || revision < asked.revision {
+            return Ok(None);
+        }
+        let mut looked_at = 0;
+        let hash = hash::paced(cursor.as_mut(), asked, &mut |bytes| {
+            looked_at += bytes;
+            if looked_at >= HASH_CHECK_BYTES_PER_STEP {
+                looked_at = 0;
+                std::thread::sleep(HASH_CHECK_PAUSE);
+            }
+        })?;
+        Ok(Some(hash))
+    }
+
+    /// Adds a backup of the state to a directory. See [`backup::directory`].
+    pub fn backup(
+        &self,
+        directory: &backup::directory::Directory,
+        origin: export::Origin,
+        scratch: &Path,
+        room: impl FnOnce(u64) -> Result<(), backup::Error>,
+    ) -> Result<backup::directory::Made, backup::Error> {
+        directory.add(self.engine.as_ref(), origin, scratch, room)
     }
 
     /// Removes one batch of compacted versions; returns whether there is more. See [`scrub`].

@@ -1,8 +1,8 @@
 //! A hash of the readable content, equal on all members at the same revision (invariant S5).
 
-use super::Error;
 use super::layout::{self, Version};
-use crate::engine::Reader;
+use super::{Error, Facts};
+use crate::engine::{Cursor, Reader};
 
 /// CRC-32C over every version that can be read between `compacted` and `revision`, in key order: what compaction
 /// has made unreadable does not count, whether or not it has been removed from this member's disk.
@@ -13,6 +13,18 @@ pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32
     let mut content = Content::new(compacted, revision);
     while let Some((entry, record)) = cursor.entry() {
         content.push(entry, record)?;
+        cursor.next()?;
+    }
+    Ok(content.hash)
+}
+
+/// Like [`content`], over what a cursor at the start of the versions table sees; `pace` is told how many bytes were
+/// looked at since it was told last, and may take its time.
+pub fn paced(cursor: &mut dyn Cursor, facts: Facts, pace: &mut dyn FnMut(usize)) -> Result<u32, Error> {
+    let mut content = Content::new(facts.compacted, facts.revision);
+    while let Some((entry, record)) = cursor.entry() {
+        content.push(entry, record)?;
+        pace(entry.len() + record.len());
         cursor.next()?;
     }
     Ok(content.hash)

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Handle, Options, blocking};
+use super::{Error, Handle, Options, agreement, backups, blocking, damage};
 use crate::limits::{
     HISTORY_SAMPLES, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN, NOTE_INTERVAL_UNBOUNDED,
     NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
@@ -41,6 +41,12 @@ pub fn spawn(
     let window = (options.history_window_s > 0).then(|| Duration::from_secs(options.history_window_s));
     tasks.spawn(until(Box::pin(keep_history(handle.clone(), window))));
     tasks.spawn(until(Box::pin(stop_when_broken(handle.clone()))));
+    if let Some(directory) = options.backup_dir.clone() {
+        tasks.spawn(until(Box::pin(backups::run(handle.clone(), options.clone(), directory))));
+    }
+    if options.hash_check_interval_s > 0 {
+        tasks.spawn(until(Box::pin(agreement::compare(handle.clone(), options.clone()))));
+    }
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {
@@ -131,9 +137,16 @@ async fn scrub(handle: Handle) -> Result<(), Error> {
     }
 }
 
-/// Ends the member once its state turns out unreadable.
+/// Ends the member once its state turns out unreadable, and for good if that is the medium's fault.
 async fn stop_when_broken(handle: Handle) -> Result<(), Error> {
-    Err(handle.found_broken().await.into())
+    let error = handle.found_broken().await;
+    let directory = &handle.options().data_dir;
+    match damage::remember(directory, &error) {
+        Ok(Some(mark)) => tracing::error!(mark = %mark.display(), "this member must be replaced"),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "that this member is damaged could not be written down"),
+    }
+    Err(error.into())
 }
 
 /// As the leader, notes which revision is the newest, and proposes to forget history that is older than the window.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
+use parking_lot::Mutex;
 use raft::{Leadership, MemberId};
 use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
@@ -19,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::agreement::Verdict;
 use super::bootstrap::Identity;
 use super::broken::Broken;
 use super::{Options, renewals};
@@ -26,9 +28,9 @@ use crate::backup::{self, export::Origin};
 use crate::history::{self, clock};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
 use crate::machine::{Machine, command::Command, response::Response};
-use crate::mvcc;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
+use crate::mvcc::{self, Facts};
 use crate::watch::Subscription;
 
 /// Reads, writes and watches the store through this member, leader or not. Cheap to clone.
@@ -49,7 +51,17 @@ struct Shared {
     images: Arc<Semaphore>,
     diffs: Arc<Semaphore>,
     broken: Broken,
+    agreement: Mutex<Agreement>,
     clock: clock::Running,
+}
+
+/// What is known of the last comparison of the members' states.
+#[derive(Default)]
+struct Agreement {
+    /// What this member answered.
+    said: Option<(Facts, u32)>,
+    /// Who was found to differ.
+    corrupt: Vec<MemberId>,
 }
 
 /// Bytes of an image, and how many follow; or why there is no more.
@@ -81,6 +93,7 @@ impl Handle {
             images,
             diffs: history::permits(),
             broken: Broken::default(),
+            agreement: Mutex::default(),
             clock,
         };
         Self { shared: Arc::new(shared) }
@@ -260,6 +273,46 @@ impl Handle {
     /// Returns why the state cannot be read, once that is so.
     pub(super) async fn found_broken(&self) -> mvcc::Error {
         self.shared.broken.reported().await
+    }
+
+    /// Hash of what can be read between two revisions, once this member has applied the newer one; `None` when it cannot
+    /// tell.
+    pub(crate) async fn state_hash(&self, asked: Facts) -> Result<Option<u32>, Error> {
+        self.confirm().await?;
+        let machine = self.shared.machine.clone();
+        let hash = self.blocking(move || Ok(machine.hash_between(asked)?)).await?;
+        self.remember_hash(asked, hash);
+        Ok(hash)
+    }
+
+    /// Remembers what this member said of its state.
+    pub(crate) fn remember_hash(&self, asked: Facts, hash: Option<u32>) {
+        self.shared.agreement.lock().said = hash.map(|hash| (asked, hash));
+    }
+
+    /// Takes note of whose state differs; if it is this member's, and it did say so, the member stops.
+    pub(crate) fn take_verdict(&self, asked: Facts, verdict: &Verdict) {
+        let said = {
+            let mut agreement = self.shared.agreement.lock();
+            agreement.corrupt = verdict.corrupt.clone();
+            agreement.said
+        };
+        let (Some(right), Some((facts, hash))) = (verdict.hash, said) else { return };
+        if facts == asked && hash != right {
+            let detail =
+                format!("hash {hash:08x} at revision {}, a majority has {right:08x}", asked.revision);
+            self.broken(mvcc::Error::corrupt("state", detail));
+        }
+    }
+
+    /// Members whose state differed when it was compared last, as long as they are members.
+    pub fn corrupt_members(&self) -> Vec<MemberId> {
+        let found = self.shared.agreement.lock().corrupt.clone();
+        if found.is_empty() {
+            return found;
+        }
+        let members = self.shared.raft.status().members;
+        found.into_iter().filter(|id| members.contains_key(id)).collect()
     }
 
     /// The right to compare two moments; `None` while too many others do.

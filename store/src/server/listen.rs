@@ -73,6 +73,11 @@ fn server(tls: Option<&Tls>) -> Result<Server, Error> {
 
 /// A connection to another member.
 pub async fn peer_channel(options: &Options, url: &str) -> Result<Channel, tonic::transport::Error> {
+    peer_endpoint(options, url)?.connect().await
+}
+
+/// Where and how another member is reached.
+pub fn peer_endpoint(options: &Options, url: &str) -> Result<Endpoint, tonic::transport::Error> {
     let mut endpoint =
         Endpoint::from_shared(url.to_owned())?.connect_timeout(JOIN_TIMEOUT).timeout(JOIN_TIMEOUT);
     if let Some(tls) = &options.peer_tls {
@@ -82,7 +87,7 @@ pub async fn peer_channel(options: &Options, url: &str) -> Result<Channel, tonic
         }
         endpoint = endpoint.tls_config(config)?;
     }
-    endpoint.connect().await
+    Ok(endpoint)
 }
 
 /// A connection that breaks when the member stops. The transport keeps connections alive on tasks of its own, which

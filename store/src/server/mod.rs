@@ -1,7 +1,10 @@
 //! One member of a store: what it is made of and how long it lives.
 
+mod agreement;
+mod backups;
 mod bootstrap;
 mod broken;
+mod damage;
 mod duties;
 mod error;
 mod handle;
@@ -20,6 +23,7 @@ use crate::engine::{Engine, rocks::RocksEngine};
 use crate::limits::PROMOTIONS_WAITING_MAX;
 use crate::machine::Machine;
 use crate::service;
+pub(crate) use agreement::Verdict;
 use bootstrap::Identity;
 pub use error::Error;
 pub(crate) use handle::raft_error;
@@ -54,6 +58,7 @@ impl Server {
     pub async fn start_on(options: Options, listeners: Listeners) -> Result<Self, Error> {
         options.validate()?;
         let lock = bootstrap::lock_directory(&options.data_dir)?;
+        damage::check(&options.data_dir)?;
         let state_dir = options.data_dir.join("state");
         let engine = blocking(move || RocksEngine::open(&state_dir)).await?;
         let machine = Arc::new(Machine::open(Arc::new(engine) as Arc<dyn Engine>)?);
@@ -72,7 +77,9 @@ impl Server {
         tasks.spawn(renewals::run(handle.clone(), renewal_queue, stop.clone()));
         duties::spawn(&mut tasks, &handle, &options, promotion_queue, &stop);
 
-        let peer_routes = Routes::new(peer_service).add_service(service::cluster(&handle));
+        let peer_routes = Routes::new(peer_service)
+            .add_service(service::cluster(&handle))
+            .add_service(service::members(&handle));
         let client_routes = service::routes(&handle);
         listen::spawn(&mut tasks, listeners, &options, (peer_routes.clone(), client_routes.clone()), &stop)?;
         bootstrap::initialize(&handle, &options, &identity).await?;

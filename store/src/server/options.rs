@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::backup::directory::Retention;
 use crate::history::Clock;
 
 /// Whether the members of the cluster are about to found it.
@@ -81,6 +82,14 @@ pub struct Options {
     /// Free bytes on the file system below which writes are refused while deletes and compaction go on; 256 MiB. What
     /// is left is what flushes and compactions of the engine need to give space back.
     pub free_bytes_min: u64,
+    /// Seconds between two comparisons of the members' states; 600. 0 never compares.
+    pub hash_check_interval_s: u64,
+    /// Where this member keeps backups of itself; none when not set.
+    pub backup_dir: Option<PathBuf>,
+    /// Seconds between two backups; 3600.
+    pub backup_interval_s: u64,
+    /// Which backups are kept; the newest 24.
+    pub backup_retention: Retention,
     /// Where the time of day comes from that history is noted under; the system.
     pub clock: Clock,
 }
@@ -106,6 +115,10 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
             free_bytes_min: 256 << 20,
+            hash_check_interval_s: 600,
+            backup_dir: None,
+            backup_interval_s: 3600,
+            backup_retention: Retention::Count(24),
             clock: Clock::System,
         }
     }

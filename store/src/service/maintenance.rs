@@ -19,7 +19,11 @@ impl Api {
         let member_id = self.handle.member_id().0;
         let no_space = self.handle.no_space();
         let alarm = pb::AlarmMember { member_id, alarm: pb::AlarmType::Nospace.into() };
-        if no_space { vec![alarm] } else { Vec::new() }
+        let mut alarms = if no_space { vec![alarm] } else { Vec::new() };
+        let corrupt = self.handle.corrupt_members();
+        let corrupt = corrupt.into_iter().map(|id| (id.0, pb::AlarmType::Corrupt.into()));
+        alarms.extend(corrupt.map(|(member_id, alarm)| pb::AlarmMember { member_id, alarm }));
+        alarms
     }
 }
 

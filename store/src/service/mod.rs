@@ -14,6 +14,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod members;
 mod place;
 mod watch;
 
@@ -41,6 +42,11 @@ pub fn routes(handle: &Handle) -> Routes {
 /// The service by which members find each other; also served to peers.
 pub fn cluster(handle: &Handle) -> pb::cluster_server::ClusterServer<Api> {
     pb::cluster_server::ClusterServer::new(Api { handle: handle.clone() })
+}
+
+/// What members ask of each other; served to peers alone.
+pub fn members(handle: &Handle) -> proto::store::members_server::MembersServer<Api> {
+    proto::store::members_server::MembersServer::new(Api { handle: handle.clone() })
 }
 
 /// Implements the services.

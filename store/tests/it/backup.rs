@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use proto::etcd::etcdserverpb::{SnapshotRequest, maintenance_client::MaintenanceClient};
+use store::backup::directory::{Directory, Retention};
 use store::backup::restore::{BUMP_DEFAULT, Moment, Plan, Restored, run};
 use store::backup::{Error, Header, file};
+use store::engine::rocks::RocksEngine;
+use store::machine::command::Command;
 use store::{Handle, Listeners, Options, Server};
 use store_client::testing::{list, put, watch_prefix};
 use store_client::{Error as Refusal, Kv, LeaseId, Op, Revision, Txn};
 
 use crate::cluster::{bind, wait_for};
+use crate::local::Local;
 use crate::single::quick;
 
 /// Saves an image of a member.
@@ -296,4 +301,98 @@ async fn etcd_clients_are_sent_the_image() {
     let image = scratch.path().join("image");
     std::fs::write(&image, bytes).unwrap();
     assert_eq!(file::verify(&image, |_, _| Ok(())).unwrap().keys, 300);
+}
+
+fn origin(made_unix_ms: u64) -> store::backup::export::Origin {
+    store::backup::export::Origin { cluster_id: 1, member_id: 2, made_unix_ms }
+}
+
+fn put_bulk(local: &Local, prefix: &str) {
+    for number in 0..200 {
+        // Not to be compressed to nothing: the files are to have some size.
+        let value: String =
+            (0..50).map(|at| format!("{:x}", (number * 7919 + at * 104_729) % 65_536)).collect();
+        let put = Op::put(format!("{prefix}{number}"), value);
+        local.run(Command::Txn(Txn { success: vec![put], ..Txn::default() })).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_of_backups_copies_only_what_is_new_and_restores_each() {
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RocksEngine::open(&scratch.path().join("state")).unwrap());
+    let local = Local::new(engine);
+    let root = scratch.path().join("backups");
+    let checkpoint = scratch.path().join("checkpoint");
+    let directory = Directory::open(&root).unwrap();
+    assert!(Directory::open(&root).is_err(), "one at a time");
+    let add = |made: u64| local.machine.backup(&directory, origin(made), &checkpoint, |_| Ok(())).unwrap();
+    put_bulk(&local, "a");
+    let first = add(1_000_000);
+    assert_eq!(first.bytes, first.bytes_new);
+    put_bulk(&local, "b");
+    let second = add(2_000_000);
+    assert!(second.bytes_new < second.bytes && second.bytes > first.bytes, "{second:?} after {first:?}");
+    assert!(!checkpoint.exists());
+    assert_eq!(directory.names().unwrap(), [first.name.clone(), second.name.clone()]);
+    assert_eq!(directory.verify(|name, detail| panic!("{name}: {detail}")).unwrap(), 2);
+
+    let image = scratch.path().join("image");
+    for (made, keys) in [(&first, 200), (&second, 400)] {
+        let header = directory.image(&made.name, &image, &scratch.path().join("assembled")).unwrap();
+        assert_eq!((header.revision, header.keys), (made.revision, keys));
+        assert_eq!(file::verify(&image, |_, _| Ok(())).unwrap(), header);
+        let target = scratch.path().join(&made.name);
+        assert_eq!(run(&plan(&image, target)).unwrap().keys, keys);
+    }
+    let refused = local
+        .machine
+        .backup(&directory, origin(3_000_000), &checkpoint, |_| Err(Error::Refused("no room".to_owned())));
+    assert!(matches!(refused, Err(Error::Refused(_))));
+    assert_eq!(directory.names().unwrap().len(), 2, "a backup is there or not");
+    assert!(!checkpoint.exists());
+
+    // Retention removes the backup, and of its files those that the other has not.
+    let count = || std::fs::read_dir(root.join("files")).unwrap().count();
+    let before = count();
+    assert_eq!(directory.retain(Retention::Seconds(500), 2_000_000).unwrap(), 1);
+    assert_eq!(directory.names().unwrap(), [second.name.clone()]);
+    assert!(count() < before);
+    assert_eq!(directory.verify(|name, detail| panic!("{name}: {detail}")).unwrap(), 1);
+    assert_eq!(directory.retain(Retention::Seconds(1), u64::MAX).unwrap(), 0, "the newest stays");
+
+    let manifest = directory.manifest(&second.name).unwrap();
+    let table = manifest.files.iter().find(|part| part.name.ends_with(".sst")).unwrap();
+    let path = root.join("files").join(&table.sha256);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut wrong = Vec::new();
+    assert_eq!(directory.verify(|_, detail| wrong.push(detail)).unwrap(), 0);
+    assert!(wrong.len() == 1 && wrong[0].contains(&table.name), "{wrong:?}");
+    let refused = directory.image(&second.name, &image, &scratch.path().join("assembled"));
+    assert!(matches!(&refused, Err(Error::Refused(detail)) if detail.contains("damaged")), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_backs_itself_up_on_a_schedule() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("backups");
+    let options = Options {
+        backup_dir: Some(root.clone()),
+        backup_interval_s: 1,
+        backup_retention: Retention::Count(1),
+        ..quick(Options::single(scratch.path().join("member")))
+    };
+    let server = Server::start(options).await.unwrap();
+    put(&server.handle(), "k", "v").await;
+    let newest = || {
+        let directory = Directory::open(&root).ok()?;
+        directory.names().ok()?.pop()
+    };
+    let first = wait_for("a backup", newest).await;
+    wait_for("the next", || newest().filter(|name| *name != first)).await;
+    server.stop().await.unwrap();
+    let directory = Directory::open(&root).unwrap();
+    assert_eq!(directory.verify(|name, detail| panic!("{name}: {detail}")).unwrap(), 1);
 }

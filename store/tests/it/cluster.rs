@@ -30,6 +30,10 @@ pub fn bind() -> (TcpListener, String) {
 
 impl Cluster {
     pub async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, |options| options).await
+    }
+
+    pub async fn start_with(directory: &Path, adjust: impl Fn(Options) -> Options) -> Self {
         let mut members = BTreeMap::new();
         let mut sockets = Vec::new();
         for name in NAMES {
@@ -44,7 +48,7 @@ impl Cluster {
                 listen_peer: vec![peer.local_addr().unwrap()],
                 listen_client: vec![client.local_addr().unwrap()],
                 client_urls: vec![client_url.clone()],
-                ..quick(Options::member(name, directory.join(name), members.clone()))
+                ..adjust(quick(Options::member(name, directory.join(name), members.clone())))
             };
             let listeners = Listeners { peer: vec![peer], client: vec![client] };
             let server = Server::start_on(options.clone(), listeners).await.unwrap();
@@ -68,11 +72,11 @@ impl Cluster {
         .await
     }
 
-    fn follower(&self, leader: &str) -> String {
+    pub fn follower(&self, leader: &str) -> String {
         self.servers.keys().find(|name| *name != leader).unwrap().clone()
     }
 
-    async fn agree(&self) {
+    pub async fn agree(&self) {
         let newest = self.servers.values().next().unwrap().handle().read_revision().await.unwrap();
         let mut hashes = Vec::new();
         for server in self.servers.values() {

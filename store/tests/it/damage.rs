@@ -1,0 +1,99 @@
+//! A member whose state is not what was written is found and does not serve.
+
+use std::path::{Path, PathBuf};
+
+use store::engine::{Batch, Engine, rocks::RocksEngine};
+use store::mvcc::layout::{self, Version};
+use store::{Error, Options, Server};
+use store_client::testing::put;
+use store_client::{Error as Refusal, KeyRange, Kv, Range};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{Cluster, put_surely, wait_for};
+use crate::single::{quick, restart};
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+async fn refuses_to_start(options: Options) {
+    let refused = loop {
+        match Server::start(options.clone()).await {
+            Err(Error::Directory { detail, .. }) if detail.contains("another process") => {}
+            Err(error) => break error,
+            Ok(server) => drop(server),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(refused.to_string().contains("found damaged"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_is_never_answered_and_stops_the_member_for_good() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = quick(Options::single(scratch.path()));
+    let server = Server::start(options.clone()).await.unwrap();
+    let kv = server.handle();
+    for number in 0..200 {
+        put(&kv, &format!("k{number:03}"), &format!("{number:01000}")).await;
+    }
+    drop(kv);
+    server.stop().await.unwrap();
+    let tables = files(&scratch.path().join("state/db-0"), "sst");
+    let table = tables.iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(table).unwrap();
+    bytes[2000] ^= 1;
+    std::fs::write(table, bytes).unwrap();
+
+    // What is read at the start may meet the damage already; then nobody is served either.
+    let server = match Server::start(options.clone()).await {
+        Ok(server) => server,
+        Err(Error::State(_)) => return,
+        Err(other) => panic!("{other}"),
+    };
+    let kv = server.handle();
+    let running = tokio::spawn(server.run(CancellationToken::new()));
+    let read = kv.range(Range::new(KeyRange::prefix("k"))).await;
+    assert!(matches!(read, Err(Refusal::Internal(_))), "{read:?}");
+    let ended = running.await.unwrap();
+    assert!(matches!(ended, Err(Error::State(_))), "{ended:?}");
+    drop(kv);
+    refuses_to_start(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_another_state_is_found_by_its_hash_and_stops() {
+    let scratch = tempfile::tempdir().unwrap();
+    let check = |options| Options { hash_check_interval_s: 1, ..options };
+    let mut cluster = Cluster::start_with(scratch.path(), check).await;
+    let leader = cluster.leader().await;
+    put_surely(&cluster.handle(&leader), "k", "right").await;
+    cluster.agree().await;
+    let victim = cluster.follower(&leader);
+    let revision = cluster.handle(&victim).revision().0;
+    cluster.servers.remove(&victim).unwrap().stop().await.unwrap();
+    let options = cluster.options[&victim].clone();
+    {
+        let engine = RocksEngine::open(&options.data_dir.join("state")).unwrap();
+        let mut batch = Batch::default();
+        let wrong = Version::Written { age: 0, version: 1, lease: 0, value: b"wrong" };
+        batch.put(layout::version_key(b"k", revision).freeze(), wrong.encode());
+        engine.write(&batch).unwrap();
+        engine.flush().unwrap();
+    }
+    let server = restart(options.clone()).await;
+    let id = server.handle().member_id();
+    let ended =
+        tokio::time::timeout(store_client::testing::DEADLINE, server.run(CancellationToken::new())).await;
+    let ended = ended.expect("the damaged member is found").unwrap_err();
+    assert!(ended.to_string().contains("a majority has"), "{ended}");
+    refuses_to_start(options).await;
+    let leader = cluster.leader().await;
+    put_surely(&cluster.handle(&leader), "k", "goes on").await;
+    let alarmed = cluster.servers.values().map(Server::handle).collect::<Vec<_>>();
+    wait_for("the alarm on a member", || {
+        alarmed.iter().any(|handle| handle.corrupt_members() == [id]).then_some(())
+    })
+    .await;
+}
