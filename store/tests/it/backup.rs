@@ -356,7 +356,7 @@ fn a_directory_of_backups_copies_only_what_is_new_and_restores_each() {
     let count = || std::fs::read_dir(root.join("files")).unwrap().count();
     let before = count();
     assert_eq!(directory.retain(Retention::Seconds(500), 2_000_000).unwrap(), 1);
-    assert_eq!(directory.names().unwrap(), [second.name.clone()]);
+    assert_eq!(directory.names().unwrap(), std::slice::from_ref(&second.name));
     assert!(count() < before);
     assert_eq!(directory.verify(|name, detail| panic!("{name}: {detail}")).unwrap(), 1);
     assert_eq!(directory.retain(Retention::Seconds(1), u64::MAX).unwrap(), 0, "the newest stays");
