@@ -25,8 +25,8 @@
 //! | S2 | an acknowledged write survives the crash of every member at once | the Raft log; [`machine`] |
 //! | S3 | a watcher sees every change from its start exactly once and in order, or is told what was compacted | [`watch`] |
 //! | S4 | a linearizable read is never older than any write acknowledged before it began | [`server`] |
-//! | S5 | applying is deterministic; members at the same revision have the same hash | [`mvcc`], [`mvcc::hash`] |
-//! | S7 | an I/O error stops the member, nothing is retried | [`engine`] |
+//! | S5 | applying is deterministic; members at the same revision have the same hash, and are asked for it | [`mvcc`], [`mvcc::hash`], [`server`] |
+//! | S7 | an I/O error stops the member, nothing is retried; a damaged member does not start again | [`engine`], [`server`] |
 //! | S8 | everything has a bound | [`limits`], [`store_client::limits`] |
 //!
 //! (S6, the order of what is durable, is the promise of the Raft log.)
