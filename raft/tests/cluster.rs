@@ -291,6 +291,37 @@ async fn a_member_that_lost_its_disk_takes_no_part_under_its_old_id() {
     assert_eq!(cluster.commands(4), [command(0), command(1)]);
 }
 
+/// From the loss of a leader to the first write through another member: `cargo test -p kontiki-raft --test cluster takes
+/// -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; on demand"]
+async fn how_long_a_failover_takes() {
+    let mut cluster = Cluster::new(3).await;
+    let (mut elected, mut written) = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        let leader = cluster.leader().await;
+        cluster.handle(leader).propose(command(round)).await.unwrap();
+        let survivor = cluster.handle(leader % 3 + 1);
+        let mut leadership = survivor.leadership();
+        let term = leadership.borrow().term;
+        let begin = std::time::Instant::now();
+        cluster.kill(leader).await;
+        let known = async {
+            leadership.wait_for(|now| now.term > term && now.leader.is_some()).await.unwrap();
+            begin.elapsed()
+        };
+        let (known, proposed) = tokio::join!(known, survivor.propose(command(1000 + round)));
+        proposed.unwrap();
+        elected.push(known.as_millis());
+        written.push(begin.elapsed().as_millis());
+        cluster.start(leader).await;
+    }
+    for (what, mut times) in [("a leader is known", elected), ("the first write", written)] {
+        times.sort_unstable();
+        println!("{what}: median {} ms, longest {} ms", times[times.len() / 2], times[times.len() - 1]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_grow_and_shrink_under_load() {
     let mut cluster = Cluster::new(1).await;
