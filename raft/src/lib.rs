@@ -35,6 +35,8 @@
 //! | `node`, `handle`, `route`, `reads` | what callers want, who leads | how agreement is reached |
 //! | `adapter` | openraft, and nothing else may | disk, sockets |
 //! | `log` | entries, votes, syncs, damage | why they are written |
+//! | [`disk`] | files, names, what is durable | what they hold |
+//! | `watchdog` | whether the disk moves | what is written to it |
 //! | `snapshot` | directories and chunks | what the files hold |
 //! | `network` | urls, keys, identities, deadlines | what frames mean |
 //! | `codec`, `record` | the layout of everything on disk and wire | behaviour |
@@ -82,6 +84,10 @@
 //! anything else that is missing is noticed; a mark beside the log remembers how long it was; no entry may be newer
 //! than the vote. A member that finds damage refuses to start and must be replaced by one with a new id.
 //!
+//! A member that lost its disk forgot its votes. Each log has a random number from its creation; calls and answers carry it,
+//! members remember it of each other, and one that returns with another number ends with an error that says to add it
+//! under a new id. Ids of members that were met are not given away again.
+//!
 //! A disk that hangs makes a leader step down within one election timeout, and no member stands for election before its disk
 //! moves again. A full disk is no error: space is made before anything is written, some is kept for votes, and
 //! proposals are refused with [`Error::NoSpace`] until there is more; reads go on.
@@ -90,7 +96,9 @@
 //!
 //! Commands up to [`Options::command_bytes_max`] (8 MiB); some 64 thousand proposals in flight per member; membership
 //! and position within 64 KiB, which is some hundreds of members. After a power failure the mark may be some seconds
-//! old, so the loss of a synced tail in that moment (a disk that lies) can go unnoticed.
+//! old, so damage to the very last write before it looks like a torn tail and goes unnoticed; damage before that does not.
+//! A caller whose command is under way while its leader is removed may wait for its whole timeout and is then told
+//! [`Error::Unknown`].
 //!
 //! # What is deliberately not done
 //!

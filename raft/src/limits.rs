@@ -49,7 +49,8 @@ pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 96;
 /// Entries read from disk in one go while the log is verified or a follower catches up.
 pub(crate) const READ_ENTRIES_MAX: u64 = 1024;
 
-/// Log entries purged together. Purging rarely and in bulk keeps range tombstones few.
+/// Log entries purged together. Each purge is a record in the log and may give up a segment; one for every few entries
+/// would be waste.
 pub(crate) const PURGE_ENTRIES_MIN: u64 = 1024;
 
 /// Commands in one batch given to the state machine.

@@ -7,6 +7,10 @@
 //!
 //! It knows entries and votes and that they must survive. It must not know why they are written, nor openraft.
 //!
+//! Why not RocksDB, which was here before: its write path took 2.5 us of CPU per entry of 300 bytes in batches of 16, and 1.8 in
+//! batches of 256, where this takes 0.4 and 0.2 (`cost`, on a file system in memory); it drops what follows a damaged
+//! record unless told otherwise; and neither can it be simulated nor its space be set aside.
+//!
 //! | module | knows |
 //! |---|---|
 //! | [`layout`] | bytes of records and entries, names of files |
