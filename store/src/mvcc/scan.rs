@@ -21,6 +21,9 @@ pub fn visit(
     at: i64,
     visit: &mut Visitor<'_>,
 ) -> Result<(), Error> {
+    if let KeyRange::Key(key) = keys {
+        return visit_one(reader, overlay, key, at, visit);
+    }
     let (lower, upper) = layout::range_bounds(keys);
     if lower >= upper {
         return Ok(());
@@ -44,6 +47,27 @@ pub fn visit(
         group.clear();
         group.extend_from_slice(found);
         skip_group(cursor.as_mut(), &mut group)?;
+    }
+    Ok(())
+}
+
+/// The same for one key: straight to the version it had, without stepping over newer or older ones.
+fn visit_one(
+    reader: &dyn Reader,
+    overlay: &Overlay,
+    key: &[u8],
+    at: i64,
+    visit: &mut Visitor<'_>,
+) -> Result<(), Error> {
+    let (lower, upper) = (layout::version_key(key, at), layout::key_end(key));
+    let mut cursor = overlay.over(reader.cursor(&lower, &upper), &upper);
+    cursor.seek(&lower)?;
+    let Some((entry, record)) = cursor.entry() else { return Ok(()) };
+    let (found, revision) = layout::split_version_key(entry)?;
+    let version = Version::decode(record)?;
+    if !matches!(version, Version::Deleted) {
+        // There is nothing to go on to, whatever the visitor says.
+        let _ended = visit(found, revision, version);
     }
     Ok(())
 }
