@@ -8,6 +8,7 @@
 //! Byte strings are borrowed when reading, never copied element by element; callers turn them into slices of the
 //! buffer they came in.
 
+use bincode::enc::{EncoderImpl, write::SizeWriter};
 use bincode::{BorrowDecode, Encode, config};
 use bytes::Bytes;
 
@@ -29,14 +30,18 @@ pub enum Error {
 
 /// Writes a record.
 pub fn encode(record: &impl Encode) -> Result<Bytes, Error> {
-    let mut out = Vec::with_capacity(256);
-    out.push(FORMAT);
     let settings = config::legacy().with_limit::<RECORD_BYTES_MAX>();
-    bincode::encode_into_std_write(record, &mut out, settings)
-        .map_err(|error| Error::Malformed(error.to_string()))?;
-    if out.len() > RECORD_BYTES_MAX {
+    let malformed = |error: bincode::error::EncodeError| Error::Malformed(error.to_string());
+    // Counting first costs less than growing: the buffer fits, so it becomes shared bytes without a copy.
+    let mut counter = EncoderImpl::new(SizeWriter::default(), settings);
+    record.encode(&mut counter).map_err(malformed)?;
+    let length = 1 + counter.into_writer().bytes_written;
+    if length > RECORD_BYTES_MAX {
         return Err(Error::TooLarge);
     }
+    let mut out = Vec::with_capacity(length);
+    out.push(FORMAT);
+    bincode::encode_into_std_write(record, &mut out, settings).map_err(malformed)?;
     Ok(out.into())
 }
 

@@ -27,6 +27,8 @@ use super::{Batch, Cursor, Engine, Error, Reader};
 use crate::limits;
 
 const CURRENT: &str = "current";
+/// Bytes a write takes in a batch beyond its key and value: a tag and two lengths, at most.
+const WRITE_OVERHEAD_BYTES: usize = 11;
 
 /// An [`Engine`] on RocksDB.
 pub struct RocksEngine {
@@ -66,7 +68,11 @@ impl Engine for RocksEngine {
     }
 
     fn write(&self, batch: &Batch) -> Result<(), Error> {
-        let mut writes = WriteBatch::default();
+        // Its size at once instead of by doubling: a full batch is larger than what the allocator keeps at hand.
+        let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
+            WRITE_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
+        };
+        let mut writes = WriteBatch::with_capacity_bytes(batch.writes().iter().map(bytes).sum());
         for (key, value) in batch.writes() {
             match value {
                 Some(value) => writes.put(key, value),
