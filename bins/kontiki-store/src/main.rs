@@ -6,6 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A replicated key-value store with watch streams and the etcd v3 API.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]

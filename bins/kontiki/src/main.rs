@@ -13,6 +13,10 @@ mod status;
 mod store;
 mod up;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A Kubernetes-compatible cluster in one binary.
 ///
 /// To try it: `kontiki up`, then use kubectl with the kubeconfig it names.

@@ -17,7 +17,8 @@ pub struct Options {
 /// Builds and runs.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     // Both in one target directory, so that the program finds `kontiki` beside itself.
-    cargo(&["build", "--release", "--package", "kontiki-cli", "--package", "bench", "--bins"])?;
+    let packages = ["--package", "kontiki-cli", "--package", "bench", "--bins"];
+    cargo(&[&["build", "--release", "--features", "kontiki-cli/jemalloc"], &packages[..]].concat())?;
     let mut run = vec!["run", "--release", "--quiet", "--package", "bench", "--bin", "kontiki-bench", "--"];
     run.push(&options.name);
     run.extend(options.arguments.iter().map(String::as_str));
