@@ -1,21 +1,29 @@
-/* Preloaded into a member: makes syncing fail, slow, or hang, as the file named by FAULTS_DISK says.
+/* Preloaded into a member: makes syncing fail, slow, or hang, and the clock jump, as files say.
  *
+ * FAULTS_DISK
  *   (empty or absent)  nothing
  *   eio                every sync fails with EIO
+ *   eio once           one sync fails with EIO, and those after it succeed
  *   slow MS            every sync takes so many milliseconds longer
  *   hang               every sync waits until the file says something else
+ *
+ * FAULTS_CLOCK
+ *   SECONDS            added to the time of day; clocks that measure intervals are left alone
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-static void order(char *text, size_t size) {
-    const char *path = getenv("FAULTS_DISK");
+static void order(const char *name, char *text, size_t size) {
+    const char *path = getenv(name);
     text[0] = 0;
     if (!path) return;
     int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -26,13 +34,15 @@ static void order(char *text, size_t size) {
 }
 
 static int disturbed(void) {
+    static atomic_flag failed = ATOMIC_FLAG_INIT;
     char text[32];
     for (;;) {
-        order(text, sizeof text);
+        order("FAULTS_DISK", text, sizeof text);
         if (strncmp(text, "hang", 4) != 0) break;
         usleep(10 * 1000);
     }
-    if (strncmp(text, "eio", 3) == 0) {
+    int once = strncmp(text, "eio once", 8) == 0;
+    if (strncmp(text, "eio", 3) == 0 && !(once && atomic_flag_test_and_set(&failed))) {
         errno = EIO;
         return -1;
     }
@@ -50,4 +60,27 @@ int fsync(int file) {
 int fdatasync(int file) {
     sync_call real = (sync_call)dlsym(RTLD_NEXT, "fdatasync");
     return disturbed() ? -1 : real(file);
+}
+
+/* The file is looked at every 20 ms, not at every call: clocks are read often. */
+static long jump(void) {
+    static _Atomic long seconds, looked_ms;
+    struct timespec now;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    long now_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (now_ms - atomic_load(&looked_ms) >= 20) {
+        char text[32];
+        int error = errno;
+        atomic_store(&looked_ms, now_ms);
+        order("FAULTS_CLOCK", text, sizeof text);
+        errno = error;
+        atomic_store(&seconds, atol(text));
+    }
+    return atomic_load(&seconds);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int failed = (int)syscall(SYS_clock_gettime, clock, time);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) time->tv_sec += jump();
+    return failed;
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::kv_client::KvClient;
+use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::{Channel, Endpoint};
@@ -112,6 +113,7 @@ impl Cluster {
             .arg(self.data(at))
             .env("LD_PRELOAD", &self.shim)
             .env("FAULTS_DISK", self.disk(at))
+            .env("FAULTS_CLOCK", self.clock(at))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -150,10 +152,16 @@ impl Cluster {
 
     /// Tells the shim of a member what to do with syncs; empty for nothing.
     pub fn disturb_disk(&self, at: usize, order: &str) -> anyhow::Result<()> {
-        // In one step: the shim must not see half of it.
-        let draft = self.disk(at).with_extension("new");
-        std::fs::write(&draft, order)?;
-        Ok(std::fs::rename(draft, self.disk(at))?)
+        tell(&self.disk(at), order)
+    }
+
+    /// Sets the time of day of a member so many seconds ahead of the machine's.
+    pub fn set_clock(&self, at: usize, seconds: i64) -> anyhow::Result<()> {
+        tell(&self.clock(at), &seconds.to_string())
+    }
+
+    fn clock(&self, at: usize) -> PathBuf {
+        self.directory.path().join(format!("m{at}.clock"))
     }
 
     fn disk(&self, at: usize) -> PathBuf {
@@ -190,8 +198,7 @@ impl Cluster {
         let deadline = Instant::now() + READY;
         loop {
             for at in 0..self.len() {
-                let status = self.maintenance(at).status(pb::StatusRequest::default()).await;
-                let Ok(status) = status.map(tonic::Response::into_inner) else { continue };
+                let Ok(status) = self.status(at).await else { continue };
                 if status.header.is_some_and(|header| header.member_id == status.leader) {
                     return Ok(at);
                 }
@@ -224,6 +231,39 @@ impl Cluster {
         Ok(())
     }
 
+    /// What a member says of itself.
+    pub async fn status(&self, at: usize) -> anyhow::Result<pb::StatusResponse> {
+        Ok(self.maintenance(at).status(pb::StatusRequest::default()).await?.into_inner())
+    }
+
+    /// Whether a member other than `old` leads, in a later term than `term`.
+    pub async fn leads_since(&self, term: u64, old: usize) -> bool {
+        for at in (0..self.len()).filter(|at| *at != old) {
+            let Ok(status) = self.status(at).await else { continue };
+            let itself = status.header.is_some_and(|header| header.member_id == status.leader);
+            if itself && status.raft_term > term {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Asks a member for a lease of so many seconds.
+    pub async fn grant(&self, at: usize, seconds: i64) -> anyhow::Result<i64> {
+        let request = pb::LeaseGrantRequest { ttl: seconds, id: 0 };
+        Ok(self.leases(at).lease_grant(request).await?.into_inner().id)
+    }
+
+    /// The seconds left of a lease; -1 when it is gone.
+    pub async fn time_to_live(&self, at: usize, lease: i64) -> anyhow::Result<i64> {
+        let request = pb::LeaseTimeToLiveRequest { id: lease, keys: false };
+        Ok(self.leases(at).lease_time_to_live(request).await?.into_inner().ttl)
+    }
+
+    fn leases(&self, at: usize) -> LeaseClient<Channel> {
+        LeaseClient::new(channel(self.client_address(at)))
+    }
+
     fn maintenance(&self, at: usize) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(channel(self.client_address(at)))
     }
@@ -236,6 +276,13 @@ impl Drop for Cluster {
             let _gone = member.wait();
         }
     }
+}
+
+/// Gives the shim an order in one step: it must not see half of it.
+fn tell(file: &Path, order: &str) -> anyhow::Result<()> {
+    let draft = file.with_extension("new");
+    std::fs::write(&draft, order)?;
+    Ok(std::fs::rename(draft, file)?)
 }
 
 /// A connection that is made when it is used.

@@ -24,3 +24,8 @@ pub const STEPS: u64 = 20_000_000;
 pub const CLIENTS: usize = 6;
 /// Keys they share: few, so that they meet.
 pub const KEYS: usize = 4;
+/// Longest for another member to lead when the leader's disk hangs: an election timeout until it is noticed, another
+/// and a quarter until somebody stands, and as much again for a machine that is busy.
+pub const SUCCESSION: Duration = Duration::from_secs(5);
+/// Seconds of the lease that must outlive jumps of a clock.
+pub const LEASE: i64 = 60;

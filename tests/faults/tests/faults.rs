@@ -46,6 +46,7 @@ faults! {
     all_are_killed: KillAll,
     the_leader_stumbles: PauseLeaderShortly,
     the_leader_is_paused: PauseLeader,
+    the_leader_is_paused_for_long: PauseLeaderLong,
     the_leader_is_cut_off: CutLeader,
     a_follower_is_cut_off: CutFollower,
     the_leader_is_not_heard: MuteLeader,
@@ -53,5 +54,9 @@ faults! {
     the_leaders_link_flaps: FlapLeader,
     the_leaders_disk_is_slow: SlowDisk,
     the_leaders_disk_fails: FailingDisk,
+    one_sync_of_the_leader_fails: FailingDiskOnce,
+    the_leaders_disk_is_very_slow: VerySlowDisk,
     a_followers_disk_hangs: HangingFollower,
+    the_leaders_disk_hangs: HangingLeader,
+    the_leaders_clock_jumps: JumpingClock,
 }
