@@ -28,8 +28,8 @@ fn stale_reads_are_noticed() -> anyhow::Result<()> {
 }
 
 macro_rules! faults {
-    ($($name:ident: $fault:ident,)*) => {
-        $(#[test] fn $name() -> anyhow::Result<()> { check(Fault::$fault) })*
+    ($($(#[$attribute:meta])* $name:ident: $fault:ident,)*) => {
+        $($(#[$attribute])* #[test] fn $name() -> anyhow::Result<()> { check(Fault::$fault) })*
 
         #[test]
         fn every_class_is_tried() {
@@ -46,6 +46,7 @@ faults! {
     all_are_killed: KillAll,
     the_leader_stumbles: PauseLeaderShortly,
     the_leader_is_paused: PauseLeader,
+    #[ignore = "takes ten election timeouts; `cargo xtask faults` strikes it too"]
     the_leader_is_paused_for_long: PauseLeaderLong,
     the_leader_is_cut_off: CutLeader,
     a_follower_is_cut_off: CutFollower,
