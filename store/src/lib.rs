@@ -39,6 +39,7 @@
 pub mod backup;
 pub mod cli;
 mod codec;
+pub mod ctl;
 pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -17,21 +17,10 @@ struct Command {
     #[command(flatten)]
     flags: store::cli::Flags,
     #[command(subcommand)]
-    ask: Option<Ask>,
+    ask: Option<store::ctl::Command>,
     /// What to log: error, warn, info, debug, or a filter as in `store=debug`.
     #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info,openraft=error")]
     log_level: String,
-}
-
-/// What is asked of a running store, or done to its files.
-#[derive(clap::Subcommand)]
-enum Ask {
-    /// Read keys as they are or were, compare two moments, take back deletions
-    #[command(subcommand)]
-    Kv(store::history::ctl::Command),
-    /// Save, check and restore the state
-    #[command(subcommand)]
-    Snapshot(store::backup::ctl::Command),
 }
 
 #[tokio::main]
@@ -40,10 +29,8 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&command.log_level).context("--log-level")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let out = &mut std::io::stdout();
-    match command.ask {
-        Some(Ask::Kv(ask)) => return Ok(store::history::ctl::run(ask, out).await?),
-        Some(Ask::Snapshot(ask)) => return Ok(store::backup::ctl::run(ask, out).await?),
-        None => {}
+    if let Some(ask) = command.ask {
+        return Ok(store::ctl::run(ask, out).await?);
     }
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);

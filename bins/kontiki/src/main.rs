@@ -41,12 +41,8 @@ enum Command {
     Agent(agent::Agent),
     /// Run only the replicated key-value store, with the etcd v3 API
     Store(store::Store),
-    /// Read keys of a store as they are or were, compare two moments, take back deletions
-    #[command(subcommand)]
-    Kv(::store::history::ctl::Command),
-    /// Save, check and restore the state of a store
-    #[command(subcommand)]
-    Snapshot(::store::backup::ctl::Command),
+    #[command(flatten)]
+    Ask(::store::ctl::Command),
     /// Print a kubeconfig for a user of a cluster
     Kubeconfig(kubeconfig::Kubeconfig),
     /// Build, import and list container images without a registry
@@ -79,8 +75,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Server(server) => server.run(),
         Command::Agent(agent) => agent.run(),
         Command::Store(store) => store.run(),
-        Command::Kv(ask) => store::history(ask),
-        Command::Snapshot(ask) => store::backup(ask),
+        Command::Ask(ask) => store::ask(ask),
         Command::Kubeconfig(kubeconfig) => kubeconfig.run(),
         Command::Image(image) => image.run(),
         Command::Version => {

@@ -20,12 +20,7 @@ impl Store {
     }
 }
 
-/// `kontiki kv`
-pub fn history(ask: store::history::ctl::Command) -> anyhow::Result<()> {
-    program::block_on(async move { Ok(store::history::ctl::run(ask, &mut std::io::stdout()).await?) })?
-}
-
-/// `kontiki snapshot`
-pub fn backup(ask: store::backup::ctl::Command) -> anyhow::Result<()> {
-    program::block_on(async move { Ok(store::backup::ctl::run(ask, &mut std::io::stdout()).await?) })?
+/// `kontiki kv`, `lease`, `member`, `endpoint` and `snapshot`
+pub fn ask(ask: store::ctl::Command) -> anyhow::Result<()> {
+    program::block_on(async move { Ok(store::ctl::run(ask, &mut std::io::stdout()).await?) })?
 }

@@ -151,7 +151,7 @@ pub struct Keys {
 
 impl Keys {
     /// As etcd's key and range end.
-    fn range(&self) -> Result<(bytes::Bytes, bytes::Bytes), Error> {
+    pub(crate) fn range(&self) -> Result<(bytes::Bytes, bytes::Bytes), Error> {
         match (&self.key, self.prefix) {
             (Some(key), false) => Ok((key.clone().into(), bytes::Bytes::new())),
             (None, false) => Err(Error::Usage("name a key, or --prefix for all of them".to_owned())),

@@ -6,6 +6,7 @@ extern crate kontiki_store as store;
 
 mod backup;
 mod cluster;
+mod ctl;
 mod damage;
 mod etcd;
 mod history;

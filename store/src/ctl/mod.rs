@@ -1,0 +1,57 @@
+//! Commands for people: what etcdctl does, with its words, flags, output and environment.
+//!
+//! A family of commands is a file: it turns arguments into calls and answers into an [`output::Answer`], which one writer
+//! prints in any format. What goes beyond etcd (history, images) has its commands beside its code and is only listed
+//! here.
+
+mod endpoint;
+mod kv;
+mod lease;
+mod member;
+mod output;
+
+use std::io::Write;
+
+pub use crate::history::ctl::{Connection, Error};
+pub use output::Format;
+
+/// What all commands of a family take.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    #[command(flatten)]
+    connection: Connection,
+    /// How to print: simple, json, fields or table.
+    #[arg(short = 'w', long, value_enum, default_value_t = Format::Simple, env = "ETCDCTL_WRITE_OUT")]
+    write_out: Format,
+}
+
+/// A family of commands.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Read, write and watch keys, as they are or were; compare two moments, take back deletions
+    #[command(subcommand)]
+    Kv(kv::Command),
+    /// Grant, renew, revoke and list leases
+    #[command(subcommand)]
+    Lease(lease::Command),
+    /// List, add, promote, update and remove members of a store
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Ask members how they are, move the leadership
+    #[command(subcommand)]
+    Endpoint(endpoint::Command),
+    /// Save, check and restore the state of a store
+    #[command(subcommand)]
+    Snapshot(crate::backup::ctl::Command),
+}
+
+/// Runs a command and prints to `out`.
+pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+    match command {
+        Command::Kv(command) => kv::run(command, out).await,
+        Command::Lease(command) => lease::run(command, out).await,
+        Command::Member(command) => member::run(command, out).await,
+        Command::Endpoint(command) => endpoint::run(command, out).await,
+        Command::Snapshot(command) => crate::backup::ctl::run(command, out).await,
+    }
+}
