@@ -174,3 +174,6 @@ pub const BACKUP_COPY_BYTES: usize = 1 << 20;
 
 /// Files of one backup. The engine's are at least some megabytes each once there are many.
 pub const BACKUP_FILES_MAX: usize = 100_000;
+
+/// How long a question after the health of a member may take; less than what usually asks waits.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(2);

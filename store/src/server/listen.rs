@@ -59,6 +59,8 @@ fn incoming(socket: std::net::TcpListener) -> Result<TcpIncoming, Error> {
 
 fn server(tls: Option<&Tls>) -> Result<Server, Error> {
     let server = Server::builder()
+        // For health, version and metrics.
+        .accept_http1(true)
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .initial_stream_window_size(HTTP2_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)

@@ -9,10 +9,7 @@ use store_client::Revision;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Api, error};
-
-/// The etcd release whose API this is: clients decide by it which calls they may use.
-const ETCD_VERSION: &str = "3.6.0";
+use super::{Api, ETCD_VERSION, error};
 
 impl Api {
     fn alarms(&self) -> Vec<pb::AlarmMember> {

@@ -16,6 +16,7 @@ mod lock;
 mod maintenance;
 mod members;
 mod place;
+mod plain;
 mod watch;
 
 use proto::etcd::{etcdserverpb as pb, v3electionpb, v3lockpb};
@@ -25,18 +26,23 @@ use tonic::service::Routes;
 use crate::limits::GRPC_OVERHEAD_BYTES;
 use crate::server::Handle;
 
-/// All services for clients.
+/// The etcd release whose API this is: clients decide by it which calls they may use.
+const ETCD_VERSION: &str = "3.6.0";
+
+/// All services for clients, and what is asked over plain HTTP.
 pub fn routes(handle: &Handle) -> Routes {
     let request_bytes = handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
     let api = Api { handle: handle.clone() };
-    Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
-        .add_service(pb::watch_server::WatchServer::new(api.clone()))
-        .add_service(pb::lease_server::LeaseServer::new(api.clone()))
-        .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
-        .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
-        .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
-        .add_service(v3electionpb::election_server::ElectionServer::new(api))
-        .add_service(cluster(handle))
+    let services =
+        Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
+            .add_service(pb::watch_server::WatchServer::new(api.clone()))
+            .add_service(pb::lease_server::LeaseServer::new(api.clone()))
+            .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
+            .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
+            .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
+            .add_service(v3electionpb::election_server::ElectionServer::new(api))
+            .add_service(cluster(handle));
+    Routes::from(plain::add(services.into_axum_router(), handle))
 }
 
 /// The service by which members find each other; also served to peers.

@@ -12,6 +12,7 @@ mod etcd;
 mod history;
 mod local;
 mod model;
+mod plain;
 mod queues;
 mod scripts;
 mod single;

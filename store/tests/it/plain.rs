@@ -1,0 +1,75 @@
+//! Health, version and metrics over plain HTTP, as load balancers and Prometheus ask.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use store::{Listeners, Options, Server};
+use store_client::Kv;
+
+use crate::single::quick;
+
+/// Asks with HTTP/1.1 and returns status line and body.
+async fn ask(address: std::net::SocketAddr, request: &'static str) -> (String, String) {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "{request} HTTP/1.1\r\nhost: store\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    let answer = asked.await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_tells_how_it_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = client.local_addr().unwrap();
+    let options =
+        quick(Options { client_urls: vec![format!("http://{address}")], ..Options::single(scratch.path()) });
+    let server = Server::start_on(options, Listeners { peer: vec![], client: vec![client] }).await.unwrap();
+    server.handle().txn(store_client::Txn::default()).await.unwrap();
+
+    let ok = "HTTP/1.1 200 OK";
+    assert_eq!(
+        ask(address, "GET /health").await,
+        (ok.to_owned(), r#"{"health":"true","reason":""}"#.to_owned())
+    );
+    assert_eq!(ask(address, "GET /livez").await, (ok.to_owned(), "ok\n".to_owned()));
+    let (status, body) = ask(address, "GET /readyz?verbose").await;
+    assert_eq!((status.as_str(), body.as_str()), (ok, "[+]linearizable_read ok\n[+]space ok\nok\n"));
+    assert!(ask(address, "GET /version").await.1.contains(r#""etcdserver":"3.6.0""#));
+    let (_, metrics) = ask(address, "GET /metrics").await;
+    for line in [
+        "etcd_server_has_leader 1\n",
+        "etcd_server_is_leader 1\n",
+        "etcd_debugging_mvcc_current_revision 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert_eq!(ask(address, "POST /health").await.0, "HTTP/1.1 405 Method Not Allowed");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_a_quorum_is_not_well() {
+    let scratch = tempfile::tempdir().unwrap();
+    let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = client.local_addr().unwrap();
+    let members = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2"), ("c", "http://127.0.0.1:3")];
+    let members = members.map(|(name, url)| (name.to_owned(), url.to_owned())).into();
+    let options = quick(Options::member("a", scratch.path(), members));
+    let server = Server::start_on(options, Listeners { peer: vec![], client: vec![client] }).await.unwrap();
+
+    let (status, body) = ask(address, "GET /health").await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(body, r#"{"health":"false","reason":"RAFT NO LEADER"}"#);
+    assert_eq!(ask(address, "GET /health?serializable=true").await.0, "HTTP/1.1 200 OK", "it can still read");
+    assert_eq!(ask(address, "GET /livez").await.0, "HTTP/1.1 200 OK");
+    let (status, body) = ask(address, "GET /readyz").await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(body.starts_with("[-]linearizable_read failed"), "{body}");
+    server.stop().await.unwrap();
+}
