@@ -134,3 +134,7 @@ pub(crate) const READ_UNBOUNDED: usize = usize::MAX;
 /// Members, past ones included, whose incarnation is remembered. Beyond it none is learned; a group that replaces a member
 /// every day gets there in a decade.
 pub(crate) const INCARNATIONS_MAX: usize = 4096;
+
+/// How long a former leader may still answer what it was asked before its successor was known. One that handed over
+/// answers within a round trip; one that is paused or cut off never does.
+pub(crate) const LAST_ANSWER_MAX: Duration = Duration::from_millis(200);

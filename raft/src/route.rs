@@ -113,7 +113,13 @@ impl Route {
         let payload = codec::encode(&task.as_record()).into();
         let cluster_id = self.peers.identity().cluster;
         let request = self.peers.sign(leader, ForwardRequest { cluster_id, payload });
-        let answer = match timeout_at(until, client.forward(request)).await {
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(until, client.forward(request)) => answer,
+            // A leader that is paused or cut off keeps its connections: nothing but its successor tells of it.
+            () = self.succeeded(leader) => return Err(task.lost_setback(format!("member {leader} leads no more"))),
+        };
+        let answer = match answer {
             Ok(answer) => answer.map_err(CallError::from),
             Err(_) => return Err(task.lost_setback(format!("member {leader} takes too long"))),
         };
@@ -123,6 +129,17 @@ impl Route {
             Err(CallError::Foreign(detail)) => Err(Setback::Final(Error::ForeignCluster { detail })),
             Err(CallError::Lost(detail)) => Err(task.lost_setback(detail)),
         }
+    }
+
+    /// Returns when another member leads, and the former leader had time to answer what it was asked.
+    async fn succeeded(&self, leader: MemberId) {
+        let mut leadership = self.leadership.clone();
+        let other = |now: &Leadership| now.leader.is_some_and(|now| now != leader);
+        if leadership.wait_for(other).await.is_err() {
+            // The group has ended; the call has its own end.
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(limits::LAST_ANSWER_MAX).await;
     }
 
     fn understand(&self, task: &Task, payload: &bytes::Bytes) -> Result<Outcome, Setback> {
