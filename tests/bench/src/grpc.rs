@@ -15,6 +15,12 @@ const PREFIX_BYTES: usize = 5;
 pub const PUT: &str = "/etcdserverpb.KV/Put";
 /// Path of etcd's range.
 pub const RANGE: &str = "/etcdserverpb.KV/Range";
+/// Path of etcd's transaction.
+pub const TXN: &str = "/etcdserverpb.KV/Txn";
+/// Path of etcd's compaction.
+pub const COMPACT: &str = "/etcdserverpb.KV/Compact";
+/// Path of etcd's grant of a lease.
+pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
 
 /// Encodes a message with its prefix.
 pub fn frame(message: &impl Message) -> Bytes {

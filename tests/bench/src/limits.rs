@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest that one program may run. The longest, `store` with a peer, needs about fifteen minutes.
-pub const PROGRAM_MAX: Duration = Duration::from_secs(30 * 60);
+/// Longest that one program may run. The longest, `store --full` with a peer, needs some hours.
+pub const PROGRAM_MAX: Duration = Duration::from_secs(8 * 60 * 60);
 /// Longest that a cluster may take to come up or go down: ten times what a loaded machine needs.
 pub const CLUSTER_MAX: Duration = Duration::from_secs(120);
 /// Longest that a thing asked of a running cluster may take.
@@ -22,3 +22,9 @@ pub const STORE_CONNECTIONS_MAX: usize = 100;
 pub const CHANGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Receive window of a stream and of a connection in bytes, so that a large list does not wait for our credit.
 pub const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes of one answer at most: a range of 100,000 keys of 1 KiB, and room.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long a process is left alone before its memory is read.
+pub const SETTLE: Duration = Duration::from_secs(2);
+/// How far a floor may move during a run, as a part of it, before the run is to be discarded.
+pub const FLOOR_DRIFT_MAX: f64 = 0.2;

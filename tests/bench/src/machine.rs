@@ -5,11 +5,12 @@ use std::{path::Path, process::Command};
 use anyhow::Context;
 
 /// Load above which figures are not to be quoted.
-const LOAD_MAX: f64 = 0.3;
+pub const LOAD_MAX: f64 = 0.3;
 
 /// Prints the machine, its load and the program that is measured.
 pub fn introduce(name: &str, kontiki: &Path, pinned: bool) -> anyhow::Result<()> {
-    let version = first_line(kontiki, "version")?;
+    let only_store = kontiki.file_name().is_some_and(|name| name == crate::process::STORE_PROGRAM);
+    let version = first_line(kontiki, if only_store { "--version" } else { "version" })?;
     let size = std::fs::metadata(kontiki).with_context(|| format!("reading {}", kontiki.display()))?.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -35,7 +36,8 @@ pub fn first_line(program: &Path, argument: &str) -> anyhow::Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn load() -> f64 {
+/// Processes that wanted to run, on average over the last minute.
+pub fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -27,6 +27,12 @@ enum Program {
     /// A gRPC server that does nothing, for the floor of `store`
     #[command(hide = true)]
     NoOpServer,
+    /// Transactions on a store in the same process, for `store`
+    #[command(hide = true)]
+    InProcessTxns {
+        /// Seconds to run
+        seconds: f64,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,6 +40,10 @@ fn main() -> anyhow::Result<()> {
     if matches!(program, Program::NoOpServer) {
         let runtime = Builder::new_multi_thread().enable_all().build()?;
         return runtime.block_on(store::serve_no_op());
+    }
+    if let Program::InProcessTxns { seconds } = program {
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(store::serve_in_process(std::time::Duration::from_secs_f64(seconds)));
     }
     // One thread, so that the generator has one core and needs no locks.
     Builder::new_current_thread().enable_all().build()?.block_on(bounded(program))
@@ -59,6 +69,6 @@ async fn run(program: Program) -> anyhow::Result<()> {
         Program::Failover(options) => failover::run(options).await,
         Program::Api(options) => api::run(options).await,
         Program::Store(options) => store::run(options).await,
-        Program::NoOpServer => store::serve_no_op().await,
+        Program::NoOpServer | Program::InProcessTxns { .. } => unreachable!("they were run above"),
     }
 }

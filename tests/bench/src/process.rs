@@ -102,6 +102,42 @@ pub fn find(name: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
+/// Name of the program that is only the store.
+pub const STORE_PROGRAM: &str = "kontiki-store";
+
+/// The program that is the store: what the variable KONTIKI names, else `kontiki` beside this program, else
+/// `kontiki-store` there.
+pub fn store() -> anyhow::Result<std::path::PathBuf> {
+    let alone = std::env::current_exe()?.with_file_name(STORE_PROGRAM);
+    match kontiki() {
+        Err(_) if std::env::var_os("KONTIKI").is_none() && alone.is_file() => Ok(alone),
+        found => found,
+    }
+}
+
+/// Bytes that a process has caused to be written to the disk so far.
+pub fn written(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    parse_written(&text).with_context(|| format!("{path} has no write_bytes"))
+}
+
+fn parse_written(io: &str) -> Option<u64> {
+    io.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
+}
+
+/// Lets the peak of [`memory`] begin anew at what is resident now.
+pub fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").with_context(|| format!("writing {path}"))
+}
+
+/// Asks a process to end, as Ctrl-C does.
+pub fn interrupt(pid: u32) -> anyhow::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process has such a number")?;
+    kill_process(pid, Signal::INT).with_context(|| format!("interrupting process {}", pid.as_raw_nonzero()))
+}
+
 /// The `kontiki` program: what the variable KONTIKI names, else the one beside this program.
 pub fn kontiki() -> anyhow::Result<std::path::PathBuf> {
     let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("kontiki"));
@@ -127,6 +163,13 @@ mod tests {
         let status = "Name:\tx\nVmHWM:\t  20 kB\nVmRSS:\t  10 kB\n";
         assert_eq!(parse_memory(status), Some(Memory { resident: 10240, peak: 20480 }));
         assert_eq!(parse_memory("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn written_bytes_are_those_of_the_disk() {
+        let io = "rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: 4096\ncancelled_write_bytes: 5\n";
+        assert_eq!(parse_written(io), Some(4096));
+        assert_eq!(parse_written("wchar: 2\n"), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::{
 pub struct Floor {
     /// Microseconds of CPU for a call that does nothing.
     pub no_op_us: f64,
+    /// Median of a sync.
+    pub sync: Duration,
     /// To print.
     pub table: Table,
 }
@@ -50,7 +52,7 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
     ]);
     let (mut server, target) = start_no_op(pinned).await?;
     let pid = server.id().context("the no-op server runs")?;
-    let load = super::put(&[target], &[pid], CLIENTS, limit).await?;
+    let load = super::work::put(&[target], &[pid], CLIENTS, limit).await?;
     server.kill().await?;
     table.row([
         format!("put to a tonic server that does nothing, {CLIENTS} clients"),
@@ -60,7 +62,7 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
         number(load.server_us()),
         number(load.generator_us()),
     ]);
-    Ok(Floor { no_op_us: load.server_us(), table })
+    Ok(Floor { no_op_us: load.server_us(), sync: syncs.quantile(0.5), table })
 }
 
 fn sync(limit: Duration) -> anyhow::Result<(Samples, Duration)> {

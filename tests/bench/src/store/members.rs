@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -24,20 +24,22 @@ pub struct Program {
     pub name: &'static str,
     path: PathBuf,
     /// What comes before the flags.
-    subcommand: Option<&'static str>,
+    before: &'static [&'static str],
 }
 
 impl Program {
-    /// Ours.
+    /// Ours: the whole program, or the one that is only the store.
     pub fn kontiki(path: PathBuf) -> Self {
-        Self { name: "kontiki", path, subcommand: Some("store") }
+        let whole = path.file_name().is_none_or(|name| name != process::STORE_PROGRAM);
+        Self { name: "kontiki", path, before: if whole { &["store"] } else { &[] } }
     }
 
     /// The peer; says which version it is.
     pub fn etcd(path: PathBuf) -> anyhow::Result<Self> {
         let version = machine::first_line(&path, "--version")?;
         println!("peer: {version} ({})\n", path.display());
-        Ok(Self { name: "etcd", path, subcommand: None })
+        // Without a larger quota, the peer refuses writes in the middle of the long rows.
+        Ok(Self { name: "etcd", path, before: &["--quota-backend-bytes", "34359738368"] })
     }
 }
 
@@ -46,6 +48,11 @@ pub struct Members {
     /// Where each serves clients.
     pub targets: Vec<Target>,
     children: Vec<Child>,
+    /// How each was started.
+    flags: Vec<Vec<(&'static str, String)>>,
+    /// From the start of the last process to the first answered read.
+    pub first_read: Duration,
+    pinned: bool,
     // After the children, so that they are gone before their directory.
     dir: tempfile::TempDir,
 }
@@ -53,13 +60,31 @@ pub struct Members {
 impl Members {
     /// Founds a store, and waits until each member answers a linearizable read.
     pub async fn start(program: &Program, members: usize, pinned: bool) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("kontiki-bench-").tempdir()?;
+        Self::start_in(&std::env::temp_dir(), program, members, pinned).await
+    }
+
+    /// The same, with the data below this directory.
+    pub async fn start_in(
+        parent: &Path,
+        program: &Program,
+        members: usize,
+        pinned: bool,
+    ) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("kontiki-bench-").tempdir_in(parent)?;
         let ports = free_ports(2 * members)?;
         let (client_ports, peer_ports) = ports.split_at(members);
         let founders: Vec<String> = (0..members).map(|at| format!("m{at}={}", url(peer_ports[at]))).collect();
-        let mut cluster = Self { targets: Vec::new(), children: Vec::new(), dir };
+        let mut cluster = Self {
+            targets: Vec::new(),
+            children: Vec::new(),
+            flags: Vec::new(),
+            first_read: Duration::ZERO,
+            pinned,
+            dir,
+        };
+        let begin = Instant::now();
         for at in 0..members {
-            let flags = [
+            cluster.flags.push(vec![
                 ("--name", format!("m{at}")),
                 ("--data-dir", cluster.dir.path().join(format!("m{at}")).display().to_string()),
                 ("--listen-client-urls", url(client_ports[at])),
@@ -67,13 +92,9 @@ impl Members {
                 ("--listen-peer-urls", url(peer_ports[at])),
                 ("--initial-advertise-peer-urls", url(peer_ports[at])),
                 ("--initial-cluster", founders.join(",")),
-            ];
-            cluster.children.push(spawn(
-                program,
-                &flags,
-                &cluster.dir.path().join(format!("m{at}.log")),
-                pinned,
-            )?);
+            ]);
+            let child = cluster.spawn(program, at)?;
+            cluster.children.push(child);
             cluster
                 .targets
                 .push(Target { address: (Ipv4Addr::LOCALHOST, client_ports[at]).into(), tls: None });
@@ -81,7 +102,33 @@ impl Members {
         for at in 0..members {
             cluster.ready(at).await?;
         }
+        cluster.first_read = begin.elapsed();
         Ok(cluster)
+    }
+
+    /// Kills a member as a crash would, starts it again and waits until it answers a linearizable read.
+    pub async fn restart(&mut self, program: &Program, at: usize) -> anyhow::Result<()> {
+        tokio::time::timeout(ANSWER_MAX, self.children[at].kill())
+            .await
+            .context("a member does not end")??;
+        let begin = Instant::now();
+        self.children[at] = self.spawn(program, at)?;
+        self.ready(at).await?;
+        self.first_read = begin.elapsed();
+        Ok(())
+    }
+
+    fn spawn(&self, program: &Program, at: usize) -> anyhow::Result<Child> {
+        let mut command = process::command(&program.path, self.pinned);
+        command.args(program.before);
+        for (flag, value) in &self.flags[at] {
+            command.arg(flag).arg(value);
+        }
+        let log = self.dir.path().join(format!("m{at}.log"));
+        let log = std::fs::File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
+        child.with_context(|| format!("running {}", program.path.display()))
     }
 
     /// The processes.
@@ -116,18 +163,6 @@ impl Members {
             tokio::time::sleep(READY_POLL).await;
         }
     }
-}
-
-fn spawn(program: &Program, flags: &[(&str, String)], log: &Path, pinned: bool) -> anyhow::Result<Child> {
-    let mut command = process::command(&program.path, pinned);
-    command.args(program.subcommand);
-    for (flag, value) in flags {
-        command.arg(flag).arg(value);
-    }
-    let log = std::fs::File::create(log)?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
-    child.with_context(|| format!("running {}", program.path.display()))
 }
 
 fn url(port: u16) -> String {
