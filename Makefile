@@ -7,8 +7,10 @@ IMAGES   := $(TARGET)/images
 SUDO     := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 # What Debian and Ubuntu call what we need: libclang reads the engine's C headers at build time; the rest is the node's.
 PACKAGES := g++ make libclang-dev nftables iproute2 busybox-static util-linux
+# What tests compare us with; without it they say what they leave out.
+PEERS    := etcd-client
 
-.PHONY: help up down status test build images deps
+.PHONY: help up down status test build images deps peers
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,7 +26,7 @@ down: ## Stop that cluster and remove what it made on this machine
 status: ## Show that cluster
 	@$(SUDO) $(KONTIKI) status --data-dir $(DATA_DIR)
 
-test: deps ## Install what is missing and run every test
+test: deps peers ## Install what is missing and run every test
 	@cargo xtask verify
 
 build: deps ## Build the programs
@@ -44,4 +46,12 @@ deps: ## Install missing packages (Debian, Ubuntu)
 		if [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; then echo "please install as root: apt-get install" $$missing; exit 1; fi; \
 		echo "installing" $$missing; $(SUDO) apt-get update -q && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+peers:
+	@missing=$$(for p in $(PEERS); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing" $$missing "(for comparisons)"; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing >/dev/null 2>&1 || \
+			echo "not installed:" $$missing "- the tests that compare with it are left out"; \
 	fi
