@@ -40,7 +40,7 @@ enum Command {
     /// Run one node in the foreground: containers, pod network, service proxy and DNS
     Agent(agent::Agent),
     /// Run only the replicated key-value store, with the etcd v3 API
-    Store(store::Store),
+    Store(Box<store::Store>),
     #[command(flatten)]
     Ask(::store::ctl::Command),
     /// Print a kubeconfig for a user of a cluster
