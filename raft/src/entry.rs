@@ -41,6 +41,15 @@ impl Entry {
         Self { payload, ..self }
     }
 
+    /// A checksum of what it carries; of a command, that of the command.
+    pub(crate) fn digest(&self) -> u32 {
+        match &self.payload {
+            Payload::Blank => 0,
+            Payload::Command(command) => crc32c::crc32c(command),
+            Payload::Membership(membership) => crc32c::crc32c(&codec::encode(membership)),
+        }
+    }
+
     /// As it is written and sent.
     pub(crate) fn as_record(&self) -> record::Entry<'_> {
         let payload = match &self.payload {

@@ -160,5 +160,5 @@ pub use member::{Leadership, Member, MemberId, Proposed, Status};
 pub use network::{PeerTls, Service};
 pub use node::Node;
 pub use options::Options;
-pub use seams::{Seams, Work};
+pub use seams::{Dial, Seams, Seen, Voted, Witness, Work};
 pub use state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};

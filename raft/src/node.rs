@@ -53,7 +53,7 @@ fn open(
     fuse: &Fuse,
     seams: Seams,
 ) -> Result<Stores, Error> {
-    let work = seams.work;
+    let (work, witness) = (seams.work, seams.witness.clone());
     let setup = Setup {
         directory: options.data_dir.join("log"),
         owner: Owner { cluster: options.cluster_id, member: options.id.0 },
@@ -65,7 +65,7 @@ fn open(
     let images_dir = options.data_dir.join("images");
     let images = Images::open(images_dir.clone())
         .map_err(|error| Error::Directory { path: images_dir, detail: error.to_string() })?;
-    let machine = Machine::open(machine, images, fuse.clone(), work)?;
+    let machine = Machine::open(machine, images, fuse.clone(), work, witness)?;
     let (purged, applied) = (log.ends().purged, machine.position().applied);
     if purged > applied {
         let detail = format!(
@@ -98,7 +98,7 @@ impl Node {
         options.validate()?;
         let fuse = Fuse::new();
         let identity = Identity { cluster: options.cluster_id, member: options.id };
-        let peers = Peers::new(identity, tls.as_ref());
+        let peers = Peers::new(identity, tls.as_ref(), seams.dial);
         peers.check()?;
         let (opening, opening_fuse) = (options.clone(), fuse.clone());
         let work = seams.work;

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
 use crate::record::Position;
-use crate::seams::Work;
+use crate::seams::{Seen, Witness, Work};
 use crate::snapshot::Images;
 use crate::state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};
 
@@ -50,6 +50,7 @@ struct Shared {
     /// The number of the first index not applied.
     applied: watch::Sender<u64>,
     work: Work,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 #[derive(Default)]
@@ -75,6 +76,7 @@ impl Machine {
         images: Images,
         fuse: Fuse,
         work: Work,
+        witness: Option<Arc<dyn Witness>>,
     ) -> Result<Self, Error> {
         let position =
             machine.position().map_err(|error| failed("reading the position of the state", error))?;
@@ -82,7 +84,7 @@ impl Machine {
         let snapshot = position.applied.map(|_| position.clone());
         let applied = watch::Sender::new(next_index(&position));
         let state = Mutex::new(State { position, snapshot });
-        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied, work }) })
+        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied, work, witness }) })
     }
 
     /// Where it stands.
@@ -110,6 +112,11 @@ impl Machine {
 
     async fn apply_run(&self, run: Run) -> Result<(), Error> {
         let Run { commands, waiting, position, .. } = run;
+        if let Some(witness) = &self.shared.witness {
+            for Committed { index, term, command } in &commands {
+                witness.applied(Seen { index: *index, term: *term, digest: crc32c::crc32c(command) });
+            }
+        }
         let batch = Batch { commands, position: Bytes::from(codec::encode(&position)) };
         let expected = batch.commands.len();
         let action = "applying to the state";

@@ -179,7 +179,8 @@ impl Link {
         let image = Discard { images: machine.images().clone(), path };
         let header = codec::encode(&record::SnapshotHeader { vote: convert::vote_record(&vote), position });
         // The stream ends early when a file cannot be read, and the receiver notices.
-        let chunks = snapshot::chunks(image.path.clone(), header).scan((), |(), chunk| {
+        let work = machine.work();
+        let chunks = snapshot::chunks(image.path.clone(), header, work).scan((), |(), chunk| {
             let chunk = chunk.inspect_err(|error| tracing::warn!(%error, "cannot read an image"));
             std::future::ready(chunk.ok())
         });

@@ -74,7 +74,8 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         };
         let log = Log::open(&setup, fuse.clone()).unwrap();
         let images = Images::open(directory.path().join("images")).unwrap();
-        let machine = Machine::open(Arc::new(Positioned::default()), images, fuse.clone(), setup.seams.work);
+        let machine =
+            Machine::open(Arc::new(Positioned::default()), images, fuse.clone(), setup.seams.work, None);
         Ok((directory, LogStore::new(log, fuse), machine.unwrap()))
     }
 }
@@ -86,6 +87,6 @@ async fn the_storage_suite_of_openraft_passes() {
 
 #[tokio::test]
 async fn the_storage_suite_of_openraft_passes_on_a_simulated_disk() {
-    let seams = || Seams { disk: Arc::new(SimDisk::default()), work: Work::Inline };
+    let seams = || Seams { disk: Arc::new(SimDisk::default()), work: Work::Inline, ..Seams::default() };
     Suite::test_all(Builder { seams: seams() }).await.unwrap();
 }

@@ -16,7 +16,7 @@ use crate::entry::Payload;
 const OWNER: Owner = Owner { cluster: 1, member: 1 };
 
 fn setup(disk: &SimDisk) -> Setup {
-    let seams = Seams { disk: Arc::new(disk.clone()), work: Work::Inline };
+    let seams = Seams { disk: Arc::new(disk.clone()), work: Work::Inline, ..Seams::default() };
     Setup { directory: "/data/log".into(), owner: OWNER, cache_bytes: 0, segment_bytes: 8 << 10, seams }
 }
 

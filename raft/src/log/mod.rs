@@ -57,7 +57,8 @@ use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
 use crate::record::{LogId, Owner, Vote};
-use crate::seams::{Seams, Work};
+use crate::seams::{Seams, Seen, Voted, Witness, Work};
+use crate::state_machine::{LogIndex, Term};
 
 /// Called once when what was asked for is durable, or never will be.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -85,6 +86,7 @@ struct Shared {
     fuse: Fuse,
     full: watch::Sender<bool>,
     work: Work,
+    witness: Option<Arc<dyn Witness>>,
     incarnation: u64,
     writer: Mutex<Option<Running>>,
 }
@@ -139,7 +141,9 @@ impl Log {
         };
         let writer = Mutex::new(Some(running));
         let (index, work, incarnation) = (opened.index, setup.seams.work, opened.incarnation);
-        Ok(Self { shared: Arc::new(Shared { index, queue, memory, fuse, full, work, incarnation, writer }) })
+        let witness = setup.seams.witness.clone();
+        let shared = Shared { index, queue, memory, fuse, full, work, witness, incarnation, writer };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Whether there is no space left for the log, now and from now on. What is asked for meanwhile waits for some.
@@ -171,6 +175,10 @@ impl Log {
     /// Saves the vote; returns when it is durable.
     pub(crate) async fn save_vote(&self, vote: Vote) -> Result<(), Error> {
         self.shared.memory.lock().vote = Some(vote);
+        if let Some(witness) = &self.shared.witness {
+            let Vote { term, member, committed } = vote;
+            witness.voted(Voted { term: Term(term), candidate: member, leads: committed });
+        }
         self.ask(|done| Job::Vote { vote, done }).await
     }
 
@@ -197,6 +205,10 @@ impl Log {
                 return Err(Error::damaged("appending to the log", detail));
             }
             memory.push(entry.clone());
+            if let Some(witness) = &self.shared.witness {
+                let (index, term) = (LogIndex(entry.id.index), Term(entry.id.term));
+                witness.appended(Seen { index, term, digest: entry.digest() });
+            }
         }
         self.shared.push(Job::Append { entries, done });
         Ok(())
@@ -208,6 +220,9 @@ impl Log {
             let mut memory = self.shared.memory.lock();
             if !memory.truncate(last) {
                 return Ok(());
+            }
+            if let Some(witness) = &self.shared.witness {
+                witness.truncated(LogIndex(last.map_or(0, |last| last.index + 1)));
             }
             let (tell, done) = completion();
             self.shared.push(Job::Truncate { last, done: tell });

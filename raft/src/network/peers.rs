@@ -14,6 +14,7 @@ use super::{Identity, Incarnations, PeerTls, identity};
 use crate::error::Error;
 use crate::limits;
 use crate::member::MemberId;
+use crate::seams::Dial;
 
 /// What a connection is for. Each has its own, so that bulk never delays a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,7 @@ struct Shared {
     identity: Identity,
     incarnations: Incarnations,
     tls: Option<ClientTlsConfig>,
+    dial: Dial,
     known: Mutex<HashMap<MemberId, Peer>>,
 }
 
@@ -79,14 +81,14 @@ struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new(identity: Identity, tls: Option<&PeerTls>) -> Self {
+    pub(crate) fn new(identity: Identity, tls: Option<&PeerTls>, dial: Dial) -> Self {
         let tls = tls.map(|tls| {
             ClientTlsConfig::new()
                 .ca_certificate(Certificate::from_pem(&tls.ca_pem))
                 .identity(TlsIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
         });
         let incarnations = Incarnations::new(identity.member);
-        Self { shared: Arc::new(Shared { identity, incarnations, tls, known: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { identity, incarnations, tls, dial, known: Mutex::default() }) }
     }
 
     /// Checks that the keys are usable.
@@ -170,7 +172,7 @@ impl Peers {
         if let Some(tls) = &self.shared.tls {
             endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
         }
-        Ok(endpoint.connect_lazy())
+        Ok((self.shared.dial)(endpoint))
     }
 }
 

@@ -9,6 +9,7 @@ use futures::Stream;
 use proto::raft::SnapshotChunk;
 
 use crate::limits;
+use crate::seams::Work;
 
 /// Files of an image still to be sent.
 struct Cursor {
@@ -29,11 +30,15 @@ struct Open {
 }
 
 /// The image in `root` as chunks, read as they are asked for. `header` goes before the files.
-pub(crate) fn chunks(root: PathBuf, header: Vec<u8>) -> impl Stream<Item = io::Result<SnapshotChunk>> + Send {
+pub(crate) fn chunks(
+    root: PathBuf,
+    header: Vec<u8>,
+    work: Work,
+) -> impl Stream<Item = io::Result<SnapshotChunk>> + Send {
     let first = SnapshotChunk { header: Bytes::from(header), ..SnapshotChunk::default() };
     let files = futures::stream::try_unfold(None, move |cursor: Option<Cursor>| {
         let root = root.clone();
-        async move { tokio::task::spawn_blocking(move || step(root, cursor)).await.map_err(io::Error::other)? }
+        async move { work.run(move || step(root, cursor)).await.map_err(io::Error::other)? }
     });
     futures::StreamExt::chain(futures::stream::iter([Ok(first)]), files)
 }

@@ -13,7 +13,7 @@ async fn image(root: &Path) -> Vec<SnapshotChunk> {
     std::fs::write(root.join("empty"), b"").unwrap();
     std::fs::write(root.join("exact"), vec![1; SNAPSHOT_CHUNK_BYTES]).unwrap();
     std::fs::write(root.join("deep/er/long"), vec![2; SNAPSHOT_CHUNK_BYTES * 2 + 7]).unwrap();
-    chunks(root.to_owned(), b"header".to_vec()).try_collect().await.unwrap()
+    chunks(root.to_owned(), b"header".to_vec(), crate::seams::Work::Threads).try_collect().await.unwrap()
 }
 
 fn receive(root: PathBuf, chunks: &[SnapshotChunk]) -> io::Result<bool> {

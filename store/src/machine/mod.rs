@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use raft::{Batch, Committed, StateMachine, StateMachineError};
+use raft::{Batch, Committed, StateMachine, StateMachineError, Work};
 use store_client::{
     Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
 };
@@ -46,11 +46,17 @@ pub struct Machine {
     /// Removing old versions and replacing the state exclude each other.
     housekeeping: Mutex<()>,
     compacted: Notify,
+    work: Work,
 }
 
 impl Machine {
     /// The state an engine holds.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, mvcc::Error> {
+        Self::open_on(engine, Work::default())
+    }
+
+    /// The same, with another place for work that waits for the disk.
+    pub fn open_on(engine: Arc<dyn Engine>, work: Work) -> Result<Self, mvcc::Error> {
         let reader = engine.reader();
         let facts = facts::read(reader.as_ref())?;
         let deadlines = Deadlines::default();
@@ -62,6 +68,7 @@ impl Machine {
             deadlines,
             housekeeping: Mutex::new(()),
             compacted: Notify::new(),
+            work,
         })
     }
 
@@ -73,6 +80,11 @@ impl Machine {
     /// Whether Raft has stored its position in the state.
     pub(crate) fn has_position(&self) -> Result<bool, mvcc::Error> {
         Ok(facts::read_position(self.engine.reader().as_ref())?.is_some())
+    }
+
+    /// Where work is done that waits for the disk.
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Who is told about changes.
@@ -416,6 +428,10 @@ impl Past for Machine {
 
     fn compacted(&self) -> i64 {
         self.facts().compacted
+    }
+
+    fn work(&self) -> Work {
+        self.work
     }
 }
 

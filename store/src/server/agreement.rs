@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use proto::store::members_client::MembersClient;
 use proto::store::{StateHashRequest, VerdictRequest};
-use raft::MemberId;
-use tokio::time::{Duration, Instant, timeout};
+use raft::{Dial, MemberId};
+use tokio::time::{Duration, Instant};
 
 use super::{Error, Handle, Options, blocking, listen};
-use crate::limits::{HASH_CHECK_FIRST, HASH_CHECK_TIMEOUT, JOIN_TIMEOUT};
+use crate::limits::{HASH_CHECK_FIRST, HASH_CHECK_TIMEOUT};
 use crate::mvcc::Facts;
 
 /// What the answers of a round mean.
@@ -48,7 +48,7 @@ pub fn judge(answers: &BTreeMap<MemberId, (bool, Option<u32>)>) -> Verdict {
 }
 
 /// As the leader, compares the members' states every now and then.
-pub async fn compare(handle: Handle, options: Options) -> Result<(), Error> {
+pub async fn compare(handle: Handle, options: Options, dial: Dial) -> Result<(), Error> {
     let interval = Duration::from_secs(options.hash_check_interval_s);
     let mut next = Instant::now() + interval.min(HASH_CHECK_FIRST);
     let mut reported = false;
@@ -56,20 +56,20 @@ pub async fn compare(handle: Handle, options: Options) -> Result<(), Error> {
         tokio::time::sleep_until(next).await;
         next = Instant::now() + interval;
         if handle.leadership_now().is_self {
-            round(&handle, &options, &mut reported).await?;
+            round(&handle, (&options, dial), &mut reported).await?;
         }
     }
 }
 
-async fn round(handle: &Handle, options: &Options, reported: &mut bool) -> Result<(), Error> {
+async fn round(handle: &Handle, ways: Ways<'_>, reported: &mut bool) -> Result<(), Error> {
     let facts = handle.machine().facts();
     let machine = handle.machine().clone();
-    let own = blocking(move || machine.hash_between(facts)).await?;
+    let own = blocking(handle.machine().work(), move || machine.hash_between(facts)).await?;
     handle.remember_hash(facts, own);
     let others = handle.raft().status().members;
     let asked = others.into_iter().filter(|(id, _)| *id != handle.member_id());
     let asked: Vec<_> = asked.map(|(id, (member, votes))| (id, member.peer_url, votes)).collect();
-    let answers = join_all(asked.iter().map(|(_, url, _)| ask(handle, options, url, facts))).await;
+    let answers = join_all(asked.iter().map(|(_, url, _)| ask(handle, ways, url, facts))).await;
     let mut all = BTreeMap::from([(handle.member_id(), (true, own))]);
     all.extend(asked.iter().zip(answers).map(|((id, _, votes), hash)| (*id, (*votes, hash))));
     let verdict = judge(&all);
@@ -80,21 +80,23 @@ async fn round(handle: &Handle, options: &Options, reported: &mut bool) -> Resul
     if *reported {
         tracing::error!(revision = facts.revision, hashes = ?all, corrupt = ?verdict.corrupt, "the members' states differ");
     }
-    join_all(asked.iter().map(|(_, url, _)| tell(handle, options, url, facts, &verdict))).await;
+    join_all(asked.iter().map(|(_, url, _)| tell(handle, ways, url, facts, &verdict))).await;
     handle.take_verdict(facts, &verdict);
     Ok(())
 }
 
-async fn client(options: &Options, url: &str) -> Option<MembersClient<tonic::transport::Channel>> {
+/// How the other members are reached.
+type Ways<'a> = (&'a Options, Dial);
+
+fn client((options, dial): Ways<'_>, url: &str) -> Option<MembersClient<tonic::transport::Channel>> {
     let endpoint = listen::peer_endpoint(options, url).ok()?.timeout(HASH_CHECK_TIMEOUT);
-    let channel = timeout(JOIN_TIMEOUT, endpoint.connect()).await.ok()?.ok()?;
-    Some(MembersClient::new(channel))
+    Some(MembersClient::new(dial(endpoint)))
 }
 
-async fn ask(handle: &Handle, options: &Options, url: &str, facts: Facts) -> Option<u32> {
+async fn ask(handle: &Handle, ways: Ways<'_>, url: &str, facts: Facts) -> Option<u32> {
     let Facts { revision, compacted } = facts;
     let request = StateHashRequest { cluster_id: handle.cluster_id(), compacted, revision };
-    match client(options, url).await?.state_hash(request).await {
+    match client(ways, url)?.state_hash(request).await {
         Ok(response) => response.into_inner().hash,
         Err(error) => {
             tracing::debug!(url, %error, "a member did not tell its hash");
@@ -103,7 +105,7 @@ async fn ask(handle: &Handle, options: &Options, url: &str, facts: Facts) -> Opt
     }
 }
 
-async fn tell(handle: &Handle, options: &Options, url: &str, facts: Facts, verdict: &Verdict) {
+async fn tell(handle: &Handle, ways: Ways<'_>, url: &str, facts: Facts, verdict: &Verdict) {
     let request = VerdictRequest {
         cluster_id: handle.cluster_id(),
         compacted: facts.compacted,
@@ -112,7 +114,7 @@ async fn tell(handle: &Handle, options: &Options, url: &str, facts: Facts, verdi
         corrupt: verdict.corrupt.iter().map(|id| id.0).collect(),
         agreed: verdict.hash.is_some(),
     };
-    let Some(mut client) = client(options, url).await else { return };
+    let Some(mut client) = client(ways, url) else { return };
     if let Err(error) = client.verdict(request).await {
         tracing::info!(url, %error, "a member could not be told whose state differs");
     }

@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proto::etcd::etcdserverpb::{MemberListRequest, cluster_client::ClusterClient};
-use raft::{Member, MemberId, Node, PeerTls};
+use raft::{Dial, Member, MemberId, Node, PeerTls};
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterState, Error, Handle, Options, listen};
+use super::{ClusterState, Error, Handle, Options, Seams, listen};
 use crate::limits::{JOIN_ATTEMPTS, JOIN_TIMEOUT};
 use crate::machine::Machine;
 
@@ -51,7 +51,7 @@ pub fn lock_directory(directory: &Path) -> Result<File, Error> {
 }
 
 /// The identity in the directory, or the one this member is to have.
-pub async fn identity(options: &Options) -> Result<Identity, Error> {
+pub async fn identity(options: &Options, dial: Dial) -> Result<Identity, Error> {
     let path = options.data_dir.join(IDENTITY_FILE);
     let refuse = |detail: String| Error::Directory { path: path.clone(), detail };
     match std::fs::read(&path) {
@@ -68,7 +68,7 @@ pub async fn identity(options: &Options) -> Result<Identity, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let identity = match options.cluster_state {
                 ClusterState::New => founding(options),
-                ClusterState::Existing => join(options).await?,
+                ClusterState::Existing => join(options, dial).await?,
             };
             write(&path, identity, &options.cluster_token).map_err(|error| refuse(error.to_string()))?;
             Ok(identity)
@@ -144,12 +144,12 @@ pub fn hash(texts: &[&str]) -> u64 {
 }
 
 /// Asks the members of a running cluster which of them we are.
-async fn join(options: &Options) -> Result<Identity, Error> {
+async fn join(options: &Options, dial: Dial) -> Result<Identity, Error> {
     let others = || options.members.values().filter(|url| **url != options.peer_url);
     let mut last = "no other member is named".to_owned();
     for _ in 0..JOIN_ATTEMPTS {
         for url in others() {
-            match tokio::time::timeout(JOIN_TIMEOUT, ask(options, url)).await {
+            match tokio::time::timeout(JOIN_TIMEOUT, ask(options, url, dial)).await {
                 Ok(Ok(Some(identity))) => return Ok(identity),
                 Ok(Ok(None)) => last = format!("{url} knows no member at {}; add it first", options.peer_url),
                 Ok(Err(detail)) => last = format!("{url}: {detail}"),
@@ -160,8 +160,8 @@ async fn join(options: &Options) -> Result<Identity, Error> {
     Err(Error::Join { detail: last })
 }
 
-async fn ask(options: &Options, url: &str) -> Result<Option<Identity>, String> {
-    let channel = listen::peer_channel(options, url).await.map_err(|error| error.to_string())?;
+async fn ask(options: &Options, url: &str, dial: Dial) -> Result<Option<Identity>, String> {
+    let channel = listen::peer_endpoint(options, url).map(dial).map_err(|error| error.to_string())?;
     let request = MemberListRequest { linearizable: true };
     let answer =
         ClusterClient::new(channel).member_list(request).await.map_err(|status| status.to_string())?;
@@ -176,6 +176,7 @@ pub async fn start_node(
     options: &Options,
     identity: &Identity,
     machine: Arc<Machine>,
+    seams: Seams,
 ) -> Result<Node, Error> {
     let defaults = raft::Options::default();
     let raft_options = raft::Options {
@@ -187,6 +188,7 @@ pub async fn start_node(
         election_timeout_max_ms: options.election_timeout_ms * 5 / 4,
         snapshot_entries: options.snapshot_entries,
         log_keep_entries: defaults.log_keep_entries.min(options.snapshot_entries),
+        log_segment_bytes: seams.log_segment_bytes.unwrap_or(defaults.log_segment_bytes),
         command_bytes_max: crate::limits::RECORD_BYTES_MAX,
         ..defaults
     };
@@ -195,7 +197,7 @@ pub async fn start_node(
         cert_pem: tls.cert_pem.clone().into_bytes(),
         key_pem: tls.key_pem.clone().into_bytes(),
     });
-    Ok(Node::start(raft_options, machine, tls).await?)
+    Ok(Node::start_on(raft_options, machine, tls, seams.raft).await?)
 }
 
 /// Founds the cluster, if it is new. Every founder does so with the same members, which is harmless.

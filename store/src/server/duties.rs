@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{Member, MemberId};
+use raft::{Dial, Member, MemberId};
 use store_client::Revision;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,6 +22,7 @@ pub fn spawn(
     handle: &Handle,
     options: &Options,
     promotions: mpsc::Receiver<MemberId>,
+    dial: Dial,
     stop: &CancellationToken,
 ) {
     let until = |duty: std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>| {
@@ -45,7 +46,7 @@ pub fn spawn(
         tasks.spawn(until(Box::pin(backups::run(handle.clone(), options.clone(), directory))));
     }
     if options.hash_check_interval_s > 0 {
-        tasks.spawn(until(Box::pin(agreement::compare(handle.clone(), options.clone()))));
+        tasks.spawn(until(Box::pin(agreement::compare(handle.clone(), options.clone(), dial))));
     }
 }
 
@@ -129,7 +130,7 @@ async fn scrub(handle: Handle) -> Result<(), Error> {
     loop {
         loop {
             let machine = handle.machine().clone();
-            if !blocking(move || machine.scrub_step()).await? {
+            if !blocking(machine.work(), move || machine.scrub_step()).await? {
                 break;
             }
         }
@@ -173,7 +174,7 @@ fn note_interval(window: Option<Duration>) -> Duration {
 /// Notes the newest revision, unless that is known.
 async fn note(handle: &Handle) -> Result<(), Error> {
     let (unix_ms, newest, machine) = (handle.unix_ms(), handle.revision(), handle.machine().clone());
-    let last = blocking(move || machine.last_noted(unix_ms)).await?;
+    let last = blocking(machine.work(), move || machine.last_noted(unix_ms)).await?;
     if last.is_some_and(|noted| noted.revision == newest.0) {
         return Ok(());
     }
@@ -187,7 +188,7 @@ async fn forget(handle: &Handle, window: Duration) -> Result<(), Error> {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let (until, machine) = (handle.unix_ms().saturating_sub(window_ms), handle.machine().clone());
     let compacted = machine.facts().compacted;
-    let old = blocking(move || machine.last_noted(until)).await?;
+    let old = blocking(machine.work(), move || machine.last_noted(until)).await?;
     let Some(old) = old.map(|noted| Revision(noted.revision)).filter(|old| old.0 > compacted) else {
         return Ok(());
     };
@@ -205,7 +206,7 @@ async fn mind_space(handle: Handle, options: Options) -> Result<(), Error> {
     loop {
         ticks.tick().await;
         let directory = options.data_dir.clone();
-        let free = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&directory)).await;
+        let free = handle.machine().work().run(move || rustix::fs::statvfs(&directory)).await;
         let Ok(Ok(disk)) = free else { continue };
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         let full = free_bytes < options.free_bytes_min;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use parking_lot::Mutex;
-use raft::{Leadership, MemberId};
+use raft::{Leadership, MemberId, Work};
 use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
     WatchStream, validate,
@@ -245,7 +245,10 @@ impl Handle {
         &self,
         run: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        self.joined(tokio::task::spawn_blocking(run)).await
+        match self.shared.machine.work() {
+            Work::Threads => self.joined(tokio::task::spawn_blocking(run)).await,
+            Work::Inline => run().map_err(|failure| self.failure(failure)),
+        }
     }
 
     /// What a read that runs elsewhere returned.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::service::Routes;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 
 use super::{Error, Listeners, Options, Tls};
 use crate::limits::{HTTP2_KEEPALIVE_INTERVAL, HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT};
@@ -71,11 +71,6 @@ fn server(tls: Option<&Tls>) -> Result<Server, Error> {
         config = config.client_ca_root(Certificate::from_pem(ca));
     }
     server.tls_config(config).map_err(|error| Error::Tls { detail: error.to_string() })
-}
-
-/// A connection to another member.
-pub async fn peer_channel(options: &Options, url: &str) -> Result<Channel, tonic::transport::Error> {
-    peer_endpoint(options, url)?.connect().await
 }
 
 /// Where and how another member is reached.

@@ -11,9 +11,11 @@ mod handle;
 mod listen;
 mod options;
 mod renewals;
+mod seams;
 
 use std::sync::Arc;
 
+use raft::Work;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,7 @@ pub(crate) mod found {
     pub(crate) use super::bootstrap::{lock_directory, record, restored};
 }
 pub use options::{ClusterState, Listeners, Options, Tls};
+pub use seams::Seams;
 
 /// A member that is up. Dropping it stops it at once, as a crash would; [`Server::run`] stops it in order.
 pub struct Server {
@@ -56,14 +59,24 @@ impl Server {
     /// Like [`start`](Self::start), on sockets that are bound already. Without any, the caller serves
     /// [`peer_routes`](Self::peer_routes) and [`client_routes`](Self::client_routes) itself.
     pub async fn start_on(options: Options, listeners: Listeners) -> Result<Self, Error> {
+        Self::start_with(options, listeners, Seams::default()).await
+    }
+
+    /// Like [`start_on`](Self::start_on), on something else than this machine: for simulations.
+    pub async fn start_with(options: Options, listeners: Listeners, seams: Seams) -> Result<Self, Error> {
         options.validate()?;
+        let work = seams.raft.work;
         let lock = bootstrap::lock_directory(&options.data_dir)?;
         damage::check(&options.data_dir)?;
         let state_dir = options.data_dir.join("state");
-        let engine = blocking(move || RocksEngine::open(&state_dir)).await?;
-        let machine = Arc::new(Machine::open(Arc::new(engine) as Arc<dyn Engine>)?);
-        let identity = bootstrap::identity(&options).await?;
-        let node = bootstrap::start_node(&options, &identity, machine.clone()).await?;
+        let engine = match seams.engine.clone() {
+            Some(engine) => engine,
+            None => Arc::new(blocking(work, move || RocksEngine::open(&state_dir)).await?) as Arc<dyn Engine>,
+        };
+        let machine = Arc::new(Machine::open_on(engine, work)?);
+        let identity = bootstrap::identity(&options, seams.raft.dial).await?;
+        let dial = seams.raft.dial;
+        let node = bootstrap::start_node(&options, &identity, machine.clone(), seams).await?;
         let raft = node.handle();
         let peer_service = node.service();
 
@@ -75,7 +88,7 @@ impl Server {
         let node_stop = stop.clone();
         tasks.spawn(async move { node.run(node_stop).await.map_err(Error::from) });
         tasks.spawn(renewals::run(handle.clone(), renewal_queue, stop.clone()));
-        duties::spawn(&mut tasks, &handle, &options, promotion_queue, &stop);
+        duties::spawn(&mut tasks, &handle, &options, promotion_queue, dial, &stop);
 
         let peer_routes = Routes::new(peer_service)
             .add_service(service::cluster(&handle))
@@ -134,13 +147,13 @@ fn joined(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<()
 }
 
 /// Runs what waits for the disk where it does not hold up others.
-async fn blocking<T, E>(run: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Error>
+async fn blocking<T, E>(work: Work, run: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Error>
 where
     T: Send + 'static,
     E: Send + 'static,
     Error: From<E>,
 {
-    match tokio::task::spawn_blocking(run).await {
+    match work.run(run).await {
         Ok(result) => Ok(result?),
         Err(error) => Err(Error::Task { detail: error.to_string() }),
     }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use raft::Work;
 use store_client::{Error as Refusal, KeyRange, KeyValue};
 use tokio::sync::Notify;
 
@@ -40,6 +41,11 @@ pub trait Past: Send + Sync + 'static {
 
     /// The oldest revision that can be read.
     fn compacted(&self) -> i64;
+
+    /// Where it is read, as that may wait for the disk.
+    fn work(&self) -> Work {
+        Work::default()
+    }
 }
 
 /// Identifies a watcher in the hub.

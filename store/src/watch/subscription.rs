@@ -128,7 +128,10 @@ impl Subscription {
     /// Reads a piece of history.
     async fn read(&mut self, next: i64, end: i64) -> Result<(), Refusal> {
         let (past, keys) = (self.past.clone(), self.keys.clone());
-        let piece = tokio::task::spawn_blocking(move || past.read(&keys, next, end))
+        let piece = self
+            .past
+            .work()
+            .run(move || past.read(&keys, next, end))
             .await
             .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
             .map_err(|error| Refusal::Internal(error.to_string()))?;
@@ -189,17 +192,18 @@ impl Subscription {
         }
         let past = self.past.clone();
         let revision = revised.revision.0;
-        tokio::task::spawn_blocking(move || {
+        let reading = self.past.work().run(move || {
             for change in &mut changes {
                 let before = past.before(&change.kv.key, revision)?;
                 // A value that has been compacted is left out rather than guessed.
                 change.prev_kv = before.filter(|_| revision > past.compacted());
             }
             Ok(changes)
-        })
-        .await
-        .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
-        .map_err(|error: crate::mvcc::Error| Refusal::Internal(error.to_string()))
+        });
+        reading
+            .await
+            .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
+            .map_err(|error: crate::mvcc::Error| Refusal::Internal(error.to_string()))
     }
 
     /// The next message as callers of [`Kv`](store_client::Kv) see it.
