@@ -408,6 +408,7 @@ fn store_options(options: &Options, pki: &Pki) -> Result<store::Options, Error> 
         cert_pem: issued.certificate,
         key_pem: issued.key,
         ca_pem: Some(pki.store_ca().to_owned()),
+        ..store::Tls::default()
     };
     store.cluster_token = options.cluster_token.clone();
     store.listen_peer = options.listen_peer.into_iter().collect();

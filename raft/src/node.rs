@@ -79,11 +79,12 @@ fn open(
 impl Node {
     /// Opens log and state, checks that both are whole, and joins the group they describe.
     ///
-    /// Nobody can reach this member before [`service`](Self::service) is served on its `peer_url`.
+    /// Nobody can reach this member before [`service`](Self::service) is served on its `peer_url`. When `tls` changes,
+    /// connections that are opened from then on use the new keys.
     pub async fn start(
         options: Options,
         machine: Arc<dyn StateMachine>,
-        tls: Option<PeerTls>,
+        tls: Option<watch::Receiver<PeerTls>>,
     ) -> Result<Self, Error> {
         Self::start_on(options, machine, tls, Seams::default()).await
     }
@@ -92,13 +93,13 @@ impl Node {
     pub async fn start_on(
         options: Options,
         machine: Arc<dyn StateMachine>,
-        tls: Option<PeerTls>,
+        tls: Option<watch::Receiver<PeerTls>>,
         seams: Seams,
     ) -> Result<Self, Error> {
         options.validate()?;
         let fuse = Fuse::new();
         let identity = Identity { cluster: options.cluster_id, member: options.id };
-        let peers = Peers::new(identity, tls.as_ref(), seams.dial);
+        let peers = Peers::new(identity, tls, seams.dial);
         peers.check()?;
         let (opening, opening_fuse) = (options.clone(), fuse.clone());
         let work = seams.work;

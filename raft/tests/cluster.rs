@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Status};
 use support::{Cluster, Running, command};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -441,6 +442,6 @@ async fn unusable_keys_are_refused_at_start() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { id: MemberId(1), data_dir: directory.path().into(), ..Options::default() };
     let tls = PeerTls { cert_pem: b"no certificate".to_vec(), ..support::our_keys() };
-    let started = Node::start(options, support::journal(), Some(tls)).await;
+    let started = Node::start(options, support::journal(), Some(watch::channel(tls).1)).await;
     assert!(matches!(started.err(), Some(Error::Tls { .. })));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::directory;
-use crate::server::{ClusterState, Error, Options, Server, Tls};
+use crate::server::{ClusterState, Error, Options, Server, Tls, TlsFiles};
 
 /// Runs one member of a replicated key-value store that speaks the etcd v3 API.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,12 +82,15 @@ pub struct Flags {
     /// Key of --cert-file.
     #[arg(long, env = "ETCD_KEY_FILE")]
     pub key_file: Option<PathBuf>,
-    /// Authority that signs the certificates of clients.
+    /// Authority that signs the certificates of clients; with it, clients must present one.
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     pub trusted_ca_file: Option<PathBuf>,
-    /// Clients must present a certificate of --trusted-ca-file.
+    /// Clients must present a certificate of --trusted-ca-file, which alone means the same.
     #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", requires = "trusted_ca_file")]
     pub client_cert_auth: bool,
+    /// Certificates of clients that were revoked (PEM file).
+    #[arg(long, env = "ETCD_CLIENT_CRL_FILE", requires = "trusted_ca_file")]
+    pub client_crl_file: Option<PathBuf>,
     /// Certificate for the other members (PEM file).
     #[arg(long, env = "ETCD_PEER_CERT_FILE", requires_all = ["peer_key_file", "peer_trusted_ca_file"])]
     pub peer_cert_file: Option<PathBuf>,
@@ -100,6 +103,9 @@ pub struct Flags {
     /// Accepted for compatibility: with --peer-cert-file, members always verify each other.
     #[arg(long, env = "ETCD_PEER_CLIENT_CERT_AUTH")]
     pub peer_client_cert_auth: bool,
+    /// Certificates of members that were revoked (PEM file).
+    #[arg(long, env = "ETCD_PEER_CRL_FILE")]
+    pub peer_crl_file: Option<PathBuf>,
 }
 
 /// Runs a member until `shutdown`.
@@ -136,11 +142,18 @@ impl Flags {
             client_urls,
             listen_peer: addresses("listen-peer-urls", &self.listen_peer_urls)?,
             listen_client: addresses("listen-client-urls", &self.listen_client_urls)?,
-            peer_tls: tls(&self.peer_cert_file, &self.peer_key_file, self.peer_trusted_ca_file.as_deref())?,
+            peer_tls: tls(
+                &self.peer_cert_file,
+                &self.peer_key_file,
+                self.peer_trusted_ca_file.as_deref(),
+                self.peer_crl_file.as_deref(),
+            )?,
+            // As with etcd, an authority alone is enough to make certificates mandatory.
             client_tls: tls(
                 &self.cert_file,
                 &self.key_file,
-                self.trusted_ca_file.as_deref().filter(|_| self.client_cert_auth),
+                self.trusted_ca_file.as_deref(),
+                self.client_crl_file.as_deref(),
             )?,
             heartbeat_interval_ms: self.heartbeat_interval,
             election_timeout_ms: self.election_timeout,
@@ -192,13 +205,15 @@ fn addresses(option: &'static str, urls: &[String]) -> Result<Vec<SocketAddr>, E
     Ok(found)
 }
 
-fn tls(cert: &Option<PathBuf>, key: &Option<PathBuf>, ca: Option<&Path>) -> Result<Option<Tls>, Error> {
-    let (Some(cert), Some(key)) = (cert, key) else { return Ok(None) };
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| Error::Tls { detail: format!("{}: {error}", path.display()) })
-    };
-    Ok(Some(Tls { cert_pem: read(cert)?, key_pem: read(key)?, ca_pem: ca.map(read).transpose()? }))
+fn tls(
+    cert: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    ca: Option<&Path>,
+    crl: Option<&Path>,
+) -> Result<Option<Tls>, Error> {
+    let (Some(cert), Some(key)) = (cert.clone(), key.clone()) else { return Ok(None) };
+    let files = TlsFiles { cert, key, ca: ca.map(Path::to_owned), crl: crl.map(Path::to_owned) };
+    Tls::from_files(files).map(Some)
 }
 
 /// A duration as etcd writes it: hours, or a number with a unit.

@@ -52,4 +52,4 @@ pub mod server;
 pub mod service;
 pub mod watch;
 
-pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls};
+pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls, TlsFiles};

@@ -68,9 +68,6 @@ pub const HISTORY_SAMPLES: u32 = 12;
 /// Time between two looks at the free space of the disk.
 pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Streams one connection of a client may have open. Kubernetes opens one for each watch.
-pub const HTTP2_STREAMS_MAX: u32 = 100_000;
-
 /// Bytes in flight on one connection or stream before the receiver must take some.
 pub const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
@@ -106,9 +103,6 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Learners that wait to be made voters by this process.
 pub const PROMOTIONS_WAITING_MAX: usize = 16;
-
-/// Time between two signs of life on an idle connection of a client.
-pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bytes of a chunk of an image, unless one entry has more: small enough to send as one message, large enough for a
 /// checksum each to cost nothing.
@@ -177,3 +171,37 @@ pub const BACKUP_FILES_MAX: usize = 100_000;
 
 /// How long a question after the health of a member may take; less than what usually asks waits.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a handshake waits for a look at the files of certificates. They are small; a disk that hangs must not keep
+/// clients out while the keys in memory are good.
+pub const KEYS_READ_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Time between two looks at the files of certificates without a handshake.
+pub const KEYS_WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a newcomer waits for the place of one that was sent away: its task only has to notice.
+pub const PLACE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Connections that are greeted and wait to be served.
+pub const CONNECTIONS_ACCEPTED_MAX: usize = 256;
+
+/// Connections of other members. Each has a few; the rest is room for those that come anew before the old are seen to be dead.
+pub const PEER_CONNECTIONS_MAX: usize = 1024;
+
+/// Open files that connections leave to the rest of the process: those of engine and log, and some to spare.
+pub const FILES_RESERVED: u64 = ENGINE_OPEN_FILES_MAX as u64 + 256;
+
+/// Pause after a connection could not be accepted: most often for want of files, which others must close first.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Shortest time between two reports of the same trouble.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of the headers of one request.
+pub const HTTP2_HEADER_BYTES_MAX: u32 = 16 << 10;
+
+/// Streams that a client has opened and reset before we looked at them; beyond, its connection is closed.
+pub const HTTP2_RESETS_PENDING_MAX: usize = 100;
+
+/// Streams of one connection that we reset for the client's mistakes; beyond, it is closed.
+pub const HTTP2_RESETS_SENT_MAX: usize = 1024;

@@ -14,7 +14,7 @@ pub use service::Service;
 pub(crate) use service::{Frames, Inbound};
 
 /// Keys for connections to peers, all PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerTls {
     /// Authorities that sign members' certificates.
     pub ca_pem: Vec<u8>,

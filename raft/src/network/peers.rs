@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use proto::raft::peer_client::PeerClient;
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
 use tonic::{Code, Request, Status};
@@ -70,9 +71,16 @@ pub(crate) struct Peers {
 struct Shared {
     identity: Identity,
     incarnations: Incarnations,
-    tls: Option<ClientTlsConfig>,
+    keys: Option<watch::Receiver<PeerTls>>,
     dial: Dial,
-    known: Mutex<HashMap<MemberId, Peer>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    peers: HashMap<MemberId, Peer>,
+    /// The keys that the connections were opened with, if they have changed since the start.
+    keys: Option<PeerTls>,
 }
 
 struct Peer {
@@ -80,29 +88,39 @@ struct Peer {
     channels: [Option<Channel>; LANES],
 }
 
+impl Known {
+    /// Has new calls open new connections once the keys have changed. What is under way goes on with the old ones.
+    fn renew(&mut self, keys: &watch::Receiver<PeerTls>) {
+        let now = keys.borrow();
+        if self.keys.as_ref() == Some(&*now) {
+            return;
+        }
+        if self.keys.replace(now.clone()).is_some() {
+            self.peers.values_mut().for_each(|peer| peer.channels = Default::default());
+        }
+    }
+}
+
 impl Peers {
-    pub(crate) fn new(identity: Identity, tls: Option<&PeerTls>, dial: Dial) -> Self {
-        let tls = tls.map(|tls| {
-            ClientTlsConfig::new()
-                .ca_certificate(Certificate::from_pem(&tls.ca_pem))
-                .identity(TlsIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
-        });
+    pub(crate) fn new(identity: Identity, keys: Option<watch::Receiver<PeerTls>>, dial: Dial) -> Self {
         let incarnations = Incarnations::new(identity.member);
-        Self { shared: Arc::new(Shared { identity, incarnations, tls, dial, known: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { identity, incarnations, keys, dial, known: Mutex::default() }) }
     }
 
     /// Checks that the keys are usable.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let endpoint = Endpoint::from_static("https://localhost");
-        let Some(tls) = &self.shared.tls else { return Ok(()) };
-        endpoint.tls_config(tls.clone()).map(drop).map_err(|error| Error::Tls { detail: full(&error) })
+        let Some(tls) = self.tls() else { return Ok(()) };
+        endpoint.tls_config(tls).map(drop).map_err(|error| Error::Tls { detail: full(&error) })
     }
 
     /// Learns where a member is reached. Connections to a former url are dropped.
     pub(crate) fn learn(&self, id: MemberId, url: &str) {
         let mut known = self.shared.known.lock();
-        let peer =
-            known.entry(id).or_insert_with(|| Peer { url: url.to_owned(), channels: Default::default() });
+        let peer = known
+            .peers
+            .entry(id)
+            .or_insert_with(|| Peer { url: url.to_owned(), channels: Default::default() });
         if peer.url != url {
             *peer = Peer { url: url.to_owned(), channels: Default::default() };
         }
@@ -110,14 +128,19 @@ impl Peers {
 
     /// Forgets members that are gone.
     pub(crate) fn retain(&self, keep: impl Fn(MemberId) -> bool) {
-        self.shared.known.lock().retain(|id, _| keep(*id));
+        self.shared.known.lock().peers.retain(|id, _| keep(*id));
     }
 
     /// A client for calls to a member.
     pub(crate) fn client(&self, id: MemberId, lane: Lane) -> Result<PeerClient<Channel>, CallError> {
         let mut known = self.shared.known.lock();
-        let peer =
-            known.get_mut(&id).ok_or_else(|| CallError::NotSent(format!("member {id} is not known")))?;
+        if let Some(keys) = &self.shared.keys {
+            known.renew(keys);
+        }
+        let peer = known
+            .peers
+            .get_mut(&id)
+            .ok_or_else(|| CallError::NotSent(format!("member {id} is not known")))?;
         let slot = &mut peer.channels[lane as usize];
         let channel = match slot {
             Some(channel) => channel.clone(),
@@ -132,7 +155,7 @@ impl Peers {
     pub(crate) fn sign<T>(&self, to: MemberId, message: T) -> Request<T> {
         let mut request = self.shared.identity.sign(to, message);
         let known = self.shared.known.lock();
-        let concern = |id| known.contains_key(&id);
+        let concern = |id| known.peers.contains_key(&id);
         identity::introduce(request.metadata_mut(), &self.shared.incarnations, concern);
         request
     }
@@ -157,6 +180,13 @@ impl Peers {
         self.shared.identity
     }
 
+    /// The keys to open connections with.
+    fn tls(&self) -> Option<ClientTlsConfig> {
+        let tls = self.shared.keys.as_ref()?.borrow();
+        let identity = TlsIdentity::from_pem(&tls.cert_pem, &tls.key_pem);
+        Some(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.ca_pem)).identity(identity))
+    }
+
     fn connect(&self, url: &str) -> Result<Channel, CallError> {
         let unusable =
             |error: tonic::transport::Error| CallError::NotSent(format!("url {url}: {}", full(&error)));
@@ -169,8 +199,8 @@ impl Peers {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES);
-        if let Some(tls) = &self.shared.tls {
-            endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
+        if let Some(tls) = self.tls() {
+            endpoint = endpoint.tls_config(tls).map_err(unusable)?;
         }
         Ok((self.shared.dial)(endpoint))
     }

@@ -17,6 +17,7 @@ use kontiki_raft::{
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -140,7 +141,14 @@ async fn start_patiently(
     let patience = tokio::time::Instant::now() + PATIENCE;
     loop {
         let machine = Arc::clone(&machine) as Arc<dyn StateMachine>;
-        match Node::start_on(options.clone(), machine, tls.clone(), seams.clone()).await {
+        match Node::start_on(
+            options.clone(),
+            machine,
+            tls.clone().map(|tls| watch::channel(tls).1),
+            seams.clone(),
+        )
+        .await
+        {
             Ok(node) => return node,
             Err(error) if tokio::time::Instant::now() > patience => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,

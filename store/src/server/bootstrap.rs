@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proto::etcd::etcdserverpb::{MemberListRequest, cluster_client::ClusterClient};
-use raft::{Dial, Member, MemberId, Node, PeerTls};
+use raft::{Dial, Member, MemberId, Node};
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterState, Error, Handle, Options, Seams, listen};
+use super::{ClusterState, Error, Handle, Keys, Options, Seams, listen};
 use crate::limits::{JOIN_ATTEMPTS, JOIN_TIMEOUT};
 use crate::machine::Machine;
 
@@ -176,6 +176,7 @@ pub async fn start_node(
     options: &Options,
     identity: &Identity,
     machine: Arc<Machine>,
+    keys: Option<&Keys>,
     seams: Seams,
 ) -> Result<Node, Error> {
     let defaults = raft::Options::default();
@@ -192,12 +193,7 @@ pub async fn start_node(
         command_bytes_max: crate::limits::RECORD_BYTES_MAX,
         ..defaults
     };
-    let tls = options.peer_tls.as_ref().map(|tls| PeerTls {
-        ca_pem: tls.ca_pem.clone().unwrap_or_default().into_bytes(),
-        cert_pem: tls.cert_pem.clone().into_bytes(),
-        key_pem: tls.key_pem.clone().into_bytes(),
-    });
-    Ok(Node::start_on(raft_options, machine, tls, seams.raft).await?)
+    Ok(Node::start_on(raft_options, machine, keys.map(Keys::peers), seams.raft).await?)
 }
 
 /// Founds the cluster, if it is new. Every founder does so with the same members, which is harmless.

@@ -1,5 +1,6 @@
 //! What a member does on its own: ends leases, forgets old history, removes what is forgotten, minds the disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use raft::{Dial, Member, MemberId};
@@ -9,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Handle, Options, agreement, backups, blocking, damage};
+use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage};
 use crate::limits::{
-    HISTORY_SAMPLES, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN, NOTE_INTERVAL_UNBOUNDED,
-    NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
+    HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN,
+    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
 };
 use crate::machine::command::Command;
 
@@ -48,6 +49,18 @@ pub fn spawn(
     if options.hash_check_interval_s > 0 {
         tasks.spawn(until(Box::pin(agreement::compare(handle.clone(), options.clone(), dial))));
     }
+}
+
+/// Looks after keys that are kept in files.
+pub fn keep_keys(tasks: &mut JoinSet<Result<(), Error>>, keys: Arc<Keys>, stop: &CancellationToken) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = keys.watch(KEYS_WATCH_INTERVAL) => {}
+        }
+        Ok(())
+    });
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {

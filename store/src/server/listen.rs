@@ -1,20 +1,38 @@
 //! The member's own listeners, and how it calls others.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+use tonic::transport::server::{Connected, Router};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server};
 
-use super::{Error, Listeners, Options, Tls};
-use crate::limits::{HTTP2_KEEPALIVE_INTERVAL, HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT};
+use super::connection::Connection;
+use super::crowd::{Crowd, Place};
+use super::keys::Keys;
+use super::{Error, Listeners, Options};
+use crate::limits::{
+    ACCEPT_PAUSE, CONNECTIONS_ACCEPTED_MAX, HTTP2_HEADER_BYTES_MAX, HTTP2_RESETS_PENDING_MAX,
+    HTTP2_RESETS_SENT_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT, PEER_CONNECTIONS_MAX,
+};
+
+/// One kind of listener.
+struct Kind {
+    sockets: Vec<std::net::TcpListener>,
+    routes: Routes,
+    keys: Option<Arc<Keys>>,
+    crowd: Arc<Crowd>,
+}
 
 /// Serves the routes on the sockets until `stop`.
 pub fn spawn(
@@ -22,55 +40,178 @@ pub fn spawn(
     listeners: Listeners,
     options: &Options,
     (peer, client): (Routes, Routes),
+    (peer_keys, client_keys): (Option<Arc<Keys>>, Option<Arc<Keys>>),
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    for (sockets, routes, tls) in
-        [(listeners.peer, peer, &options.peer_tls), (listeners.client, client, &options.client_tls)]
-    {
+    let kind = |sockets, routes, keys, max| Kind { sockets, routes, keys, crowd: Arc::new(Crowd::new(max)) };
+    let kinds = [
+        kind(listeners.peer, peer, peer_keys, PEER_CONNECTIONS_MAX),
+        kind(listeners.client, client, client_keys, options.connections_max()),
+    ];
+    for Kind { sockets, routes, keys, crowd } in kinds {
         for socket in sockets {
-            let connections = incoming(socket)?;
-            let mut server = server(tls.as_ref())?;
-            let (routes, stop) = (routes.clone(), stop.clone());
-            tasks.spawn(async move {
-                let ends = stop.clone();
-                let connections =
-                    connections.map(move |connection| connection.map(|stream| Cut::new(stream, &ends)));
-                // Watches never end by themselves, so to wait for connections to finish would be to wait for ever.
-                tokio::select! {
-                    served = server.add_routes(routes).serve_with_incoming(connections) => served.map_err(Error::Serve),
-                    () = stop.cancelled() => Ok(()),
-                }
-            });
+            let socket = listener(socket)?;
+            let router = server(options).add_routes(routes.clone());
+            let patience = Duration::from_millis(options.greeting_timeout_ms);
+            let door = Door { socket, crowd: crowd.clone(), patience, stop: stop.clone() };
+            match keys.clone() {
+                Some(keys) => tasks.spawn(door.serve(router, Tls { keys })),
+                None => tasks.spawn(door.serve(router, Plain)),
+            };
         }
     }
     Ok(())
 }
 
-fn incoming(socket: std::net::TcpListener) -> Result<TcpIncoming, Error> {
+fn listener(socket: std::net::TcpListener) -> Result<TcpListener, Error> {
     let address = socket.local_addr();
     let failed = |source| match address {
         Ok(address) => Error::Listen { address, source },
         Err(_) => Error::Task { detail: source.to_string() },
     };
     socket.set_nonblocking(true).map_err(failed)?;
-    let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-    Ok(TcpIncoming::from(socket).with_nodelay(Some(true)))
+    TcpListener::from_std(socket).map_err(failed)
 }
 
-fn server(tls: Option<&Tls>) -> Result<Server, Error> {
-    let server = Server::builder()
-        // For health, version and metrics.
+fn server(options: &Options) -> Server {
+    Server::builder()
+        // For health, version, metrics and the gateway.
         .accept_http1(true)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_concurrent_streams(options.streams_max)
         .initial_stream_window_size(HTTP2_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(HTTP2_KEEPALIVE_INTERVAL));
-    let Some(tls) = tls else { return Ok(server) };
-    let mut config = ServerTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
-    if let Some(ca) = &tls.ca_pem {
-        config = config.client_ca_root(Certificate::from_pem(ca));
+        .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(HTTP2_RESETS_PENDING_MAX))
+        .http2_max_local_error_reset_streams(Some(HTTP2_RESETS_SENT_MAX))
+        .http2_keepalive_interval(options.keepalive_interval())
+        .http2_keepalive_timeout(Some(options.keepalive_timeout()))
+}
+
+/// How a stream begins.
+trait Greeting: Clone + Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static;
+
+    fn greet(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+#[derive(Clone)]
+struct Plain;
+
+impl Greeting for Plain {
+    type Stream = TcpStream;
+
+    async fn greet(&self, stream: TcpStream) -> io::Result<TcpStream> {
+        Ok(stream)
     }
-    server.tls_config(config).map_err(|error| Error::Tls { detail: error.to_string() })
+}
+
+#[derive(Clone)]
+struct Tls {
+    keys: Arc<Keys>,
+}
+
+impl Greeting for Tls {
+    type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+    async fn greet(&self, stream: TcpStream) -> io::Result<Self::Stream> {
+        let config: Arc<ServerConfig> = self.keys.listener().await;
+        TlsAcceptor::from(config).accept(stream).await
+    }
+}
+
+/// A socket and who may come in.
+struct Door {
+    socket: TcpListener,
+    crowd: Arc<Crowd>,
+    patience: Duration,
+    stop: CancellationToken,
+}
+
+impl Door {
+    async fn serve<G: Greeting>(self, router: Router, greeting: G) -> Result<(), Error> {
+        let stop = self.stop.clone();
+        let (accepted, incoming) = mpsc::channel(CONNECTIONS_ACCEPTED_MAX);
+        // Watches never end by themselves, so to wait for connections to finish would be to wait for ever.
+        tokio::select! {
+            served = router.serve_with_incoming(ReceiverStream::new(incoming)) => served.map_err(Error::Serve),
+            () = self.accept(greeting, accepted) => Ok(()),
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+
+    /// Lets in whoever comes.
+    async fn accept<G: Greeting>(
+        self,
+        greeting: G,
+        accepted: mpsc::Sender<io::Result<Connection<G::Stream>>>,
+    ) {
+        let mut greetings = JoinSet::new();
+        let mut turned_away = Report::default();
+        loop {
+            while greetings.try_join_next().is_some() {}
+            let stream = match self.socket.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Either that one is gone already, or the process has no files left until others go.
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.crowd.enter(&self.stop).await else {
+                turned_away.count();
+                continue;
+            };
+            // Only delays what is small.
+            drop(stream.set_nodelay(true));
+            let (greeting, accepted) = (greeting.clone(), accepted.clone());
+            let deadline = Instant::now() + self.patience;
+            greetings.spawn(async move {
+                if let Some(connection) = greet(&greeting, stream, place, deadline).await {
+                    // Nobody serves any more: the member stops.
+                    drop(accepted.send(Ok(connection)).await);
+                }
+            });
+        }
+    }
+}
+
+async fn greet<G: Greeting>(
+    greeting: &G,
+    stream: TcpStream,
+    place: Place,
+    deadline: Instant,
+) -> Option<Connection<G::Stream>> {
+    let leave = place.leave.clone();
+    let greeted = tokio::select! {
+        greeted = timeout_at(deadline, greeting.greet(stream)) => greeted,
+        () = leave.cancelled() => return None,
+    };
+    match greeted {
+        Ok(Ok(stream)) => Some(Connection::new(stream, place, deadline)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            None
+        }
+        Err(_elapsed) => None,
+    }
+}
+
+/// Says now and then how many were turned away.
+#[derive(Default)]
+struct Report {
+    turned_away: u64,
+    said: Option<Instant>,
+}
+
+impl Report {
+    fn count(&mut self) {
+        self.turned_away += 1;
+        if self.said.is_none_or(|said| said.elapsed() > crate::limits::REPORT_INTERVAL) {
+            tracing::warn!(connections = self.turned_away, "connections were refused: there are too many");
+            *self = Self { turned_away: 0, said: Some(Instant::now()) };
+        }
+    }
 }
 
 /// Where and how another member is reached.
@@ -78,6 +219,7 @@ pub fn peer_endpoint(options: &Options, url: &str) -> Result<Endpoint, tonic::tr
     let mut endpoint =
         Endpoint::from_shared(url.to_owned())?.connect_timeout(JOIN_TIMEOUT).timeout(JOIN_TIMEOUT);
     if let Some(tls) = &options.peer_tls {
+        let tls = tls.newest();
         let mut config = ClientTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
         if let Some(ca) = &tls.ca_pem {
             config = config.ca_certificate(Certificate::from_pem(ca));
@@ -85,76 +227,4 @@ pub fn peer_endpoint(options: &Options, url: &str) -> Result<Endpoint, tonic::tr
         endpoint = endpoint.tls_config(config)?;
     }
     Ok(endpoint)
-}
-
-/// A connection that breaks when the member stops. The transport keeps connections alive on tasks of its own, which
-/// would otherwise outlive a member that is embedded in a longer-lived process.
-struct Cut {
-    stream: TcpStream,
-    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl Cut {
-    fn new(stream: TcpStream, stop: &CancellationToken) -> Self {
-        Self { stream, stopped: Box::pin(stop.clone().cancelled_owned()) }
-    }
-
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.stopped.as_mut().poll(context) {
-            Poll::Ready(()) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the member has stopped"))
-            }
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Cut {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        // Only reading looks: a connection always reads.
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Cut {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Connected for Cut {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
 }

@@ -4,10 +4,13 @@ mod agreement;
 mod backups;
 mod bootstrap;
 mod broken;
+mod connection;
+mod crowd;
 mod damage;
 mod duties;
 mod error;
 mod handle;
+mod keys;
 mod listen;
 mod options;
 mod renewals;
@@ -34,7 +37,9 @@ pub use handle::{Handle, ImagePiece};
 pub(crate) mod found {
     pub(crate) use super::bootstrap::{lock_directory, record, restored};
 }
-pub use options::{ClusterState, Listeners, Options, Tls};
+use keys::Keys;
+pub use keys::{Tls, TlsFiles};
+pub use options::{ClusterState, Listeners, Options};
 pub use seams::Seams;
 
 /// A member that is up. Dropping it stops it at once, as a crash would; [`Server::run`] stops it in order.
@@ -65,6 +70,8 @@ impl Server {
     /// Like [`start_on`](Self::start_on), on something else than this machine: for simulations.
     pub async fn start_with(options: Options, listeners: Listeners, seams: Seams) -> Result<Self, Error> {
         options.validate()?;
+        let client_keys = options.client_tls.as_ref().map(Keys::new).transpose()?;
+        let peer_keys = options.peer_tls.as_ref().map(Keys::new).transpose()?;
         let work = seams.raft.work;
         let lock = bootstrap::lock_directory(&options.data_dir)?;
         damage::check(&options.data_dir)?;
@@ -76,7 +83,8 @@ impl Server {
         let machine = Arc::new(Machine::open_on(engine, work)?);
         let identity = bootstrap::identity(&options, seams.raft.dial).await?;
         let dial = seams.raft.dial;
-        let node = bootstrap::start_node(&options, &identity, machine.clone(), seams).await?;
+        let node =
+            bootstrap::start_node(&options, &identity, machine.clone(), peer_keys.as_deref(), seams).await?;
         let raft = node.handle();
         let peer_service = node.service();
 
@@ -94,7 +102,11 @@ impl Server {
             .add_service(service::cluster(&handle))
             .add_service(service::members(&handle));
         let client_routes = service::routes(&handle);
-        listen::spawn(&mut tasks, listeners, &options, (peer_routes.clone(), client_routes.clone()), &stop)?;
+        for keys in [&client_keys, &peer_keys].into_iter().flatten() {
+            duties::keep_keys(&mut tasks, keys.clone(), &stop);
+        }
+        let routes = (peer_routes.clone(), client_routes.clone());
+        listen::spawn(&mut tasks, listeners, &options, routes, (peer_keys, client_keys), &stop)?;
         bootstrap::initialize(&handle, &options, &identity).await?;
         Ok(Self { handle, peer_routes, client_routes, tasks, stop, _lock: lock })
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, Tls};
 use crate::backup::directory::Retention;
 use crate::history::Clock;
+use crate::limits::FILES_RESERVED;
 
 /// Whether the members of the cluster are about to found it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,24 +21,6 @@ pub enum ClusterState {
     New,
     /// The cluster runs, and this member was added to it.
     Existing,
-}
-
-/// Keys and certificates, all PEM.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tls {
-    /// This side's certificate chain.
-    pub cert_pem: String,
-    /// Its private key.
-    pub key_pem: String,
-    /// Authorities whose certificates the other side may present. On a listener, `Some` makes a client certificate
-    /// mandatory. Peers always need one.
-    pub ca_pem: Option<String>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("client_certificates", &self.ca_pem.is_some()).finish_non_exhaustive()
-    }
 }
 
 /// Options of a [`Server`](crate::Server). [`Options::single`] and [`Options::member`] fill in what most need.
@@ -79,6 +63,16 @@ pub struct Options {
     pub txn_ops_max: usize,
     /// Bytes of one request of an etcd client; 1.5 MiB, as etcd.
     pub request_bytes_max: usize,
+    /// Connections of clients; 0 for as many as the limit of open files allows, and 16 at least.
+    pub connections_max: usize,
+    /// Milliseconds a connection may take to its first request, TLS included; 10 000.
+    pub greeting_timeout_ms: u64,
+    /// Requests under way on one connection of a client; 100 000. Each watch of some clients is one.
+    pub streams_max: u32,
+    /// Milliseconds of silence after which a client is asked for a sign of life; 10 000. 0 never asks.
+    pub keepalive_interval_ms: u64,
+    /// Milliseconds a client has for that; 20 000, as etcd.
+    pub keepalive_timeout_ms: u64,
     /// Free bytes on the file system below which writes are refused while deletes and compaction go on; 256 MiB. What
     /// is left is what flushes and compactions of the engine need to give space back.
     pub free_bytes_min: u64,
@@ -114,6 +108,11 @@ impl Default for Options {
             history_window_s: 14_400,
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
+            connections_max: 0,
+            greeting_timeout_ms: 10_000,
+            streams_max: 100_000,
+            keepalive_interval_ms: 10_000,
+            keepalive_timeout_ms: 20_000,
             free_bytes_min: 256 << 20,
             hash_check_interval_s: 600,
             backup_dir: None,
@@ -140,6 +139,23 @@ impl Options {
     pub fn member(name: &str, data_dir: impl Into<PathBuf>, members: BTreeMap<String, String>) -> Self {
         let peer_url = members.get(name).cloned().unwrap_or_default();
         Self { name: name.to_owned(), data_dir: data_dir.into(), members, peer_url, ..Self::default() }
+    }
+
+    pub(super) fn connections_max(&self) -> usize {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let left = files.unwrap_or(u64::MAX).saturating_sub(FILES_RESERVED).max(16);
+        match self.connections_max {
+            0 => usize::try_from(left).unwrap_or(usize::MAX),
+            max => max,
+        }
+    }
+
+    pub(super) fn keepalive_interval(&self) -> Option<Duration> {
+        (self.keepalive_interval_ms > 0).then(|| Duration::from_millis(self.keepalive_interval_ms))
+    }
+
+    pub(super) fn keepalive_timeout(&self) -> Duration {
+        Duration::from_millis(self.keepalive_timeout_ms)
     }
 
     /// Refuses options that contradict each other.

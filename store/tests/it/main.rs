@@ -5,15 +5,18 @@
 extern crate kontiki_store as store;
 
 mod backup;
+mod certificates;
 mod cluster;
 mod ctl;
 mod damage;
 mod etcd;
+mod flood;
 mod history;
 mod local;
 mod model;
 mod plain;
 mod queues;
+mod rotation;
 mod scripts;
 mod single;
 mod watches;
