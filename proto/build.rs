@@ -1,21 +1,19 @@
 //! Compiles the protocol files with protox, so that no `protoc` is needed.
 
 use std::error::Error;
+use std::path::Path;
+
+use protox::prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=etcd");
     println!("cargo:rerun-if-changed=cri");
     println!("cargo:rerun-if-changed=kontiki");
-    let files = [
-        "etcd/rpc.proto",
-        "etcd/lock.proto",
-        "etcd/election.proto",
-        "kontiki/raft.proto",
-        "kontiki/objects.proto",
-        "kontiki/store.proto",
-        "cri/runtime.proto",
-    ];
-    let descriptors = protox::compile(files, ["."])?;
+    let etcd = ["etcd/rpc.proto", "etcd/lock.proto", "etcd/election.proto"];
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo names a directory for what is built")?;
+    std::fs::write(Path::new(&out).join("etcd.bin"), protox::compile(etcd, ["."])?.encode_to_vec())?;
+    let ours = ["kontiki/raft.proto", "kontiki/objects.proto", "kontiki/store.proto", "cri/runtime.proto"];
+    let descriptors = protox::compile(etcd.into_iter().chain(ours), ["."])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

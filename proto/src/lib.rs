@@ -13,6 +13,9 @@
 
 /// The packages of the etcd v3 API.
 pub mod etcd {
+    /// Descriptions of all of them, as an encoded set of descriptors of files: for who translates messages without knowing them.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));
+
     /// Keys and values.
     pub mod mvccpb {
         tonic::include_proto!("mvccpb");

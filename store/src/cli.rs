@@ -76,6 +76,17 @@ pub struct Flags {
     /// Bytes of one request.
     #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = 3 << 19)]
     pub max_request_bytes: usize,
+    /// Whether clients may use JSON over HTTP as well as gRPC.
+    #[arg(
+        long,
+        env = "ETCD_ENABLE_GRPC_GATEWAY",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub enable_grpc_gateway: bool,
     /// Certificate for clients (PEM file).
     #[arg(long, env = "ETCD_CERT_FILE", requires = "key_file")]
     pub cert_file: Option<PathBuf>,
@@ -164,6 +175,7 @@ impl Flags {
             history_window_s: seconds(&self.auto_compaction_retention)?,
             txn_ops_max: self.max_txn_ops,
             request_bytes_max: self.max_request_bytes,
+            gateway: self.enable_grpc_gateway,
             ..Options::default()
         })
     }

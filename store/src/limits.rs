@@ -205,3 +205,9 @@ pub const HTTP2_RESETS_PENDING_MAX: usize = 100;
 
 /// Streams of one connection that we reset for the client's mistakes; beyond, it is closed.
 pub const HTTP2_RESETS_SENT_MAX: usize = 1024;
+
+/// How long the gateway waits for the first message of a request.
+pub const GATEWAY_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer that the gateway turns into JSON, which takes several times as many for a while. More is for gRPC.
+pub const GATEWAY_ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -63,6 +63,8 @@ pub struct Options {
     pub txn_ops_max: usize,
     /// Bytes of one request of an etcd client; 1.5 MiB, as etcd.
     pub request_bytes_max: usize,
+    /// Whether clients may also use JSON over HTTP; they may.
+    pub gateway: bool,
     /// Connections of clients; 0 for as many as the limit of open files allows, and 16 at least.
     pub connections_max: usize,
     /// Milliseconds a connection may take to its first request, TLS included; 10 000.
@@ -108,6 +110,7 @@ impl Default for Options {
             history_window_s: 14_400,
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
+            gateway: true,
             connections_max: 0,
             greeting_timeout_ms: 10_000,
             streams_max: 100_000,

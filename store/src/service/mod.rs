@@ -9,6 +9,7 @@ mod cluster;
 pub(crate) mod convert;
 mod election;
 mod error;
+mod gateway;
 mod history;
 mod kv;
 mod lease;
@@ -42,7 +43,11 @@ pub fn routes(handle: &Handle) -> Routes {
             .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
             .add_service(v3electionpb::election_server::ElectionServer::new(api))
             .add_service(cluster(handle));
-    Routes::from(plain::add(services.into_axum_router(), handle))
+    let mut router = services.into_axum_router();
+    if handle.options().gateway {
+        router = gateway::add(router, handle.options().request_bytes_max);
+    }
+    Routes::from(plain::add(router, handle))
 }
 
 /// The service by which members find each other; also served to peers.

@@ -79,6 +79,8 @@ struct Session {
 struct Entry {
     abort: AbortHandle,
     asker: Asker,
+    /// The client was told that it began.
+    told: bool,
     fragment: bool,
     progress_notify: bool,
     /// Something was delivered since the last look: no progress needed.
@@ -203,6 +205,7 @@ impl Session {
         let entry = Entry {
             abort,
             asker: subscription.asker(),
+            told: false,
             fragment: create.fragment,
             progress_notify: create.progress_notify,
             active: false,
@@ -244,6 +247,10 @@ impl Session {
     async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
         let Some(entry) = self.watches.remove(&id) else { return Ok(()) };
         entry.abort.abort();
+        if !entry.told {
+            // What ends has begun.
+            self.send(pb::WatchResponse { watch_id: id, created: true, ..self.answer(None) }).await?;
+        }
         self.send(pb::WatchResponse { watch_id: id, canceled: true, ..self.answer(None) }).await?;
         self.reached(id, i64::MAX).await
     }
@@ -274,6 +281,7 @@ impl Session {
             None => return Ok(()),
             Some(Err(reason)) => return self.end(id, reason).await,
             Some(Ok(News::Created(revision))) => {
+                entry.told = true;
                 let created =
                     pb::WatchResponse { watch_id: id, created: true, ..self.answer(Some(revision)) };
                 self.send(created).await?;

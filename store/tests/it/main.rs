@@ -11,6 +11,7 @@ mod ctl;
 mod damage;
 mod etcd;
 mod flood;
+mod gateway;
 mod history;
 mod local;
 mod model;
