@@ -1,9 +1,10 @@
-//! The project's own tasks: verify, schema, bench, faults, fuzz.
+//! The project's own tasks: verify, schema, bench, faults, fuzz, simulate.
 
 mod bench;
 mod faults;
 mod fuzz;
 mod schema;
+mod simulate;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Derive the committed schema table from the published definitions.
     Schema(schema::Options),
+    /// Simulate whole clusters of the store, each from a seed and with its own faults.
+    Simulate(simulate::Options),
     /// Check everything that CI checks.
     Verify(verify::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         Task::Faults(options) => faults::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Schema(options) => schema::run(&options),
+        Task::Simulate(options) => simulate::run(&options),
         Task::Verify(options) => verify::run(&options),
     }
 }

@@ -125,6 +125,7 @@ impl Incarnations {
         while version.changed().await.is_ok() {
             version.borrow_and_update();
             let known = self.shared.known.lock().clone();
+            disk.ready().await;
             // It is learned again from the next call, so losing it is no damage.
             if let Err(error) = write(&*disk, &directory, &known) {
                 tracing::warn!(%error, "cannot write down which members were met");

@@ -1,12 +1,13 @@
 //! An engine in memory, for tests and simulation.
 //!
-//! What was not flushed can be forgotten on purpose ([`MemoryEngine::crash`]): that is what a power failure does
-//! to an engine without a log. Images are files, so that they can travel as any other image does.
+//! What was not flushed can be forgotten on purpose ([`MemoryEngine::crash`], [`MemoryEngine::crash_after`]): that is what a
+//! power failure does to an engine without a log. Images are files, so that they can travel as any other image does.
 //!
 //! | image file `content` | |
 //! |---|---|
 //! | repeated: | key length u32 LE, value length u32 LE, key, value |
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
 use std::ops::Bound;
@@ -21,6 +22,10 @@ use super::{Batch, Cursor, Engine, Error, Reader};
 
 type Content = OrdMap<Bytes, Bytes>;
 
+/// Writes that are remembered one by one until they are flushed. Beyond it the oldest count as flushed, as an engine on disk
+/// flushes by itself at some time.
+const UNFLUSHED_MAX: usize = 4096;
+
 const IMAGE_FILE: &str = "content";
 
 /// An [`Engine`] whose content lives in an ordered persistent map. Clones share the content.
@@ -33,6 +38,15 @@ pub struct MemoryEngine {
 struct Shared {
     written: Content,
     durable: Content,
+    /// What the content was after each write since, the newest last.
+    unflushed: VecDeque<Content>,
+}
+
+impl Shared {
+    fn settle(&mut self) {
+        self.durable = self.written.clone();
+        self.unflushed.clear();
+    }
 }
 
 impl MemoryEngine {
@@ -43,8 +57,20 @@ impl MemoryEngine {
 
     /// Forgets what was not flushed, as a crash would.
     pub fn crash(&self) {
+        self.crash_after(|_| 0);
+    }
+
+    /// Forgets what a crash loses: `keep` is told how many writes were not flushed, and says how many of them, in order, were
+    /// on the medium nevertheless. Returns how many were.
+    pub fn crash_after(&self, keep: impl FnOnce(usize) -> usize) -> usize {
         let mut shared = self.shared.lock();
-        shared.written = shared.durable.clone();
+        let kept = keep(shared.unflushed.len()).min(shared.unflushed.len());
+        shared.written = match kept.checked_sub(1) {
+            Some(last) => shared.unflushed[last].clone(),
+            None => shared.durable.clone(),
+        };
+        shared.settle();
+        kept
     }
 }
 
@@ -61,12 +87,18 @@ impl Engine for MemoryEngine {
                 None => shared.written.remove(key),
             };
         }
+        let after = shared.written.clone();
+        shared.unflushed.push_back(after);
+        if shared.unflushed.len() > UNFLUSHED_MAX
+            && let Some(oldest) = shared.unflushed.pop_front()
+        {
+            shared.durable = oldest;
+        }
         Ok(())
     }
 
     fn flush(&self) -> Result<(), Error> {
-        let mut shared = self.shared.lock();
-        shared.durable = shared.written.clone();
+        self.shared.lock().settle();
         Ok(())
     }
 
@@ -82,8 +114,8 @@ impl Engine for MemoryEngine {
         let content = read_image(&image.into())
             .ok_or_else(|| Error::new("read an image", "the image ends in the middle of an entry"))?;
         let mut shared = self.shared.lock();
-        shared.written = content.clone();
-        shared.durable = content;
+        shared.written = content;
+        shared.settle();
         fs::remove_dir_all(from).map_err(failed)
     }
 
@@ -170,4 +202,28 @@ fn read_image(image: &Bytes) -> Option<Content> {
         at = end;
     }
     Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_keeps_what_was_flushed_and_a_prefix_of_the_rest() {
+        let engine = MemoryEngine::new();
+        let write = |key: &'static str| {
+            let mut batch = Batch::default();
+            batch.put(key, "x");
+            engine.write(&batch).unwrap();
+        };
+        write("a");
+        engine.flush().unwrap();
+        ["b", "c", "d"].into_iter().for_each(write);
+        assert_eq!(engine.crash_after(|unflushed| unflushed - 1), 2);
+        let held = |key: &str| engine.get(key.as_bytes()).unwrap().is_some();
+        assert!(held("a") && held("b") && held("c") && !held("d"));
+        write("e");
+        engine.crash();
+        assert!(held("c") && !held("e"));
+    }
 }

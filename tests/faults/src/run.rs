@@ -1,6 +1,6 @@
 //! One run: traffic, the fault, traffic again, and the judgement.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use check::kv::{self, Answer, Store};
@@ -8,9 +8,10 @@ use check::linear::{self, Verdict};
 use check::log::ChangeLog;
 use check::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::fault::Fault;
 use crate::limits::{CALLS_MIN, CLIENTS, KEYS, POLL, STEPS, TRAFFIC, WATCHES};
 use crate::watcher::{self, Plan, Told};
@@ -38,7 +39,8 @@ pub async fn run(fault: Fault, seed: u64, reads: Reads) -> anyhow::Result<Report
     let begin = Instant::now();
     let addresses: Vec<_> = (0..cluster.len()).map(|at| cluster.client_address(at)).collect();
     for number in 0..CLIENTS {
-        let client = Client::new(number as u64 + 1, addresses[number % addresses.len()], begin, seed, reads);
+        let member = cluster::channel(addresses[number % addresses.len()]);
+        let client = Client::new(number as u64 + 1, member, begin, seed, reads);
         clients.spawn(client.run(record.clone(), stop.clone()));
     }
     let watches: Vec<(Plan, Told)> =
@@ -46,7 +48,8 @@ pub async fn run(fault: Fault, seed: u64, reads: Reads) -> anyhow::Result<Report
     let stop_watches = CancellationToken::new();
     let mut watchers = JoinSet::new();
     for (at, (plan, told)) in watches.iter().enumerate() {
-        watchers.spawn(watcher::run(*plan, addresses.clone(), at, told.clone(), stop_watches.clone()));
+        let members = addresses.iter().map(|address| watcher::channel(*address)).collect();
+        watchers.spawn(watcher::run(*plan, members, at, told.clone(), stop_watches.clone()));
     }
     traffic(&record, "before the fault").await?;
     fault.strike(&mut cluster).await.with_context(|| format!("{fault:?}"))?;

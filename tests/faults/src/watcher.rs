@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::ensure;
 use check::log::Change;
@@ -11,9 +10,10 @@ use parking_lot::Mutex;
 use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::watch_client::WatchClient;
 use proto::etcd::mvccpb;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::limits::{AFTER_FAILURE, KEYS, POLL, WATCHES};
 use crate::workload::{PREFIX, key, key_number, value_number};
@@ -49,6 +49,16 @@ impl Told {
         settled.max().unwrap_or(0)
     }
 
+    /// Where the watch goes on: after what it has settled, and not before what is left of the past.
+    fn next(&self) -> i64 {
+        let left = |message: &Message| match message {
+            Message::Compacted { oldest } => *oldest,
+            Message::Begins { .. } | Message::Changes(_) | Message::Progress { .. } => 0,
+        };
+        let oldest = self.messages.lock().iter().map(left).max().unwrap_or(0);
+        oldest.max(self.reached() + 1)
+    }
+
     /// For the checker.
     pub fn watcher(&self, plan: Plan) -> Watcher {
         let keys = plan.key.map(|key| vec![key]);
@@ -60,27 +70,35 @@ impl Told {
     }
 }
 
+/// How a member is reached by watches. A paused or cut off member keeps the connection open: signs of life tell.
+pub fn endpoint(url: String) -> Endpoint {
+    let endpoint = Endpoint::from_shared(url).expect("it is a URL");
+    endpoint
+        .connect_timeout(AFTER_FAILURE * 5)
+        .http2_keep_alive_interval(AFTER_FAILURE * 5)
+        .keep_alive_timeout(AFTER_FAILURE * 10)
+}
+
+/// A channel to a member, for watches.
+pub fn channel(member: SocketAddr) -> Channel {
+    endpoint(format!("http://{member}")).connect_lazy()
+}
+
 /// Watches on the members in turn until told to stop.
-pub async fn run(plan: Plan, members: Vec<SocketAddr>, first: usize, told: Told, stop: CancellationToken) {
+pub async fn run(plan: Plan, members: Vec<Channel>, first: usize, told: Told, stop: CancellationToken) {
     for at in first.. {
-        let from = plan.from.max(told.reached() + 1);
+        let from = plan.from.max(told.next());
         tokio::select! {
             () = stop.cancelled() => return,
-            _broken = watch(plan, from, members[at % members.len()], &told) => {}
+            _broken = watch(plan, from, members[at % members.len()].clone(), &told) => {}
         }
         tokio::time::sleep(AFTER_FAILURE).await;
     }
 }
 
 /// Ends with an error when the stream breaks.
-async fn watch(plan: Plan, from: i64, member: SocketAddr, told: &Told) -> Result<(), tonic::Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{member}")).expect("an address makes a URL");
-    // A paused or cut off member keeps the connection open: signs of life tell.
-    let endpoint = endpoint
-        .connect_timeout(AFTER_FAILURE * 5)
-        .http2_keep_alive_interval(AFTER_FAILURE * 5)
-        .keep_alive_timeout(AFTER_FAILURE * 10);
-    let mut client = WatchClient::new(endpoint.connect_lazy());
+async fn watch(plan: Plan, from: i64, member: Channel, told: &Told) -> Result<(), tonic::Status> {
+    let mut client = WatchClient::new(member);
     let (requests, queue) = tokio::sync::mpsc::channel(4);
     let union = pb::watch_request::RequestUnion::CreateRequest(create(plan, from));
     let _open = requests.send(pb::WatchRequest { request_union: Some(union) }).await;
@@ -155,7 +173,7 @@ pub async fn whole(member: SocketAddr, upto: i64) -> anyhow::Result<Vec<Change>>
     let plan = Plan { from: 2, key: None, kinds: Kinds::Both, previous: false };
     let told = Told::default();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(run(plan, vec![member], 0, told.clone(), stop.clone()));
+    let running = tokio::spawn(run(plan, vec![channel(member)], 0, told.clone(), stop.clone()));
     let deadline = Instant::now() + WATCHES;
     while told.reached() < upto {
         ensure!(Instant::now() < deadline, "a watch of everything stands at {} of {upto}", told.reached());

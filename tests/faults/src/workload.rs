@@ -1,9 +1,7 @@
 //! Clients, each on one member, that write down what they asked and what they were told.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use check::kv::{Action, Answer, Call, Cell};
@@ -14,10 +12,10 @@ use proto::etcd::etcdserverpb::kv_client::KvClient;
 use proto::etcd::mvccpb;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::cluster::channel;
 use crate::limits::{AFTER_FAILURE, CALL, KEYS, THINK};
 
 /// What all keys of the workload begin with.
@@ -51,6 +49,12 @@ impl Record {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// Adds a call of somebody else.
+    pub fn note(&self, call: Timed<Call>) {
+        self.answered.fetch_add(usize::from(call.call.answer.is_some()), Ordering::Relaxed);
+        self.calls.lock().push(call);
+    }
+
     /// Everything.
     pub fn history(&self) -> Vec<Timed<Call>> {
         self.calls.lock().clone()
@@ -79,18 +83,10 @@ pub enum Reads {
 }
 
 impl Client {
-    /// A client of a member. Times are counted from `begin`.
-    pub fn new(number: u64, address: SocketAddr, begin: Instant, seed: u64, reads: Reads) -> Self {
+    /// A client of the member that a channel leads to. Times are counted from `begin`.
+    pub fn new(number: u64, member: Channel, begin: Instant, seed: u64, reads: Reads) -> Self {
         let chance = StdRng::seed_from_u64(seed ^ (number << 32));
-        Self {
-            number,
-            kv: KvClient::new(channel(address)),
-            begin,
-            chance,
-            written: 0,
-            seen: [0; KEYS],
-            reads,
-        }
+        Self { number, kv: KvClient::new(member), begin, chance, written: 0, seen: [0; KEYS], reads }
     }
 
     /// Calls until told to stop.
@@ -101,9 +97,8 @@ impl Client {
             let asked = tokio::time::timeout(CALL, self.ask(&action)).await;
             let answer = asked.ok().and_then(Result::ok);
             let returned = answer.map(|_| self.now());
-            record.answered.fetch_add(usize::from(answer.is_some()), Ordering::Relaxed);
             let pause = if answer.is_some() { THINK } else { AFTER_FAILURE };
-            record.calls.lock().push(Timed { invoked, returned, call: Call { action, answer } });
+            record.note(Timed { invoked, returned, call: Call { action, answer } });
             tokio::time::sleep(pause).await;
         }
     }

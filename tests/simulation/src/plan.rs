@@ -1,0 +1,196 @@
+//! What a seed means: how large a cluster, set up how, struck by what and when. Pure.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+/// Who is struck; found out when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever leads.
+    Leader,
+    /// One that does not lead.
+    Follower(usize),
+    /// Anybody.
+    Any(usize),
+}
+
+/// What strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The machine stops and starts again, without some of what was not synced.
+    Crash(Who),
+    /// More than half of the machines do.
+    CrashMajority,
+    /// All machines do.
+    CrashAll,
+    /// Nothing goes between a member and the others; what was sent arrives later.
+    Cut(Who),
+    /// Nothing goes between a member and anybody, clients included; what was sent arrives later.
+    CutFromAll(Who),
+    /// What is sent between a member and the others is lost.
+    Partition(Who),
+    /// What a member sends to the others is lost.
+    Mute(Who),
+    /// What the others send to a member is lost.
+    Deafen(Who),
+    /// A member is cut off and back again, over and over.
+    Flap(Who),
+    /// Messages between a member and the others take long.
+    Delay(Who),
+    /// Now and then what is sent between a member and the others is lost.
+    Lose(Who),
+    /// A disk hangs.
+    DiskHang(Who),
+    /// A disk is slow.
+    DiskSlow(Who),
+    /// One operation of a disk fails.
+    DiskError(Who),
+    /// A disk is full.
+    DiskFull(Who),
+    /// The member stands still: its disk hangs and nothing goes in or out.
+    Stall(Who),
+    /// A bit of a log flips while its machine is down. The member is replaced afterwards.
+    BitFlip(Who),
+    /// A machine comes back with empty disks, under its old name. The member is replaced afterwards.
+    Wipe(Who),
+    /// A member is added.
+    Add,
+    /// A member is removed.
+    Remove(Who),
+    /// Another member is asked to lead.
+    Transfer(Who),
+}
+
+/// What a run is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where all of it comes from.
+    pub seed: u64,
+    /// Founding members.
+    pub members: usize,
+    /// Entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Seconds of history; 0 for all.
+    pub history_window_s: u64,
+    /// Whether clients compact.
+    pub compacts: bool,
+    /// How far the clock of each founder is ahead.
+    pub clock_offsets_ms: Vec<u64>,
+    /// How long clients call while faults strike.
+    pub load_ms: u64,
+    /// When what strikes, counted from the first answered call.
+    pub strikes: Vec<(u64, Fault)>,
+}
+
+/// A fault of somebody, and how often it is chosen.
+type Weighted = (fn(Who) -> Fault, u32);
+
+/// Faults that any cluster stands, with how often.
+const COMMON: &[Weighted] = &[
+    (Fault::Crash, 8),
+    (Fault::DiskHang, 3),
+    (Fault::DiskSlow, 2),
+    (Fault::DiskError, 3),
+    (Fault::DiskFull, 2),
+];
+
+/// Faults that need others.
+const BETWEEN: &[Weighted] = &[
+    (Fault::Cut, 4),
+    (Fault::CutFromAll, 3),
+    (Fault::Partition, 3),
+    (Fault::Mute, 2),
+    (Fault::Deafen, 2),
+    (Fault::Flap, 2),
+    (Fault::Delay, 2),
+    (Fault::Lose, 2),
+    (Fault::Stall, 3),
+    (Fault::Transfer, 2),
+];
+
+/// Faults after which a member has to be replaced, or the membership changes: at most one in a run, because two of three
+/// lost are more than Raft stands.
+const GRAVE: &[fn(Who) -> Fault] = &[Fault::BitFlip, Fault::Wipe, Fault::Remove];
+
+/// What a seed means.
+pub fn plan(seed: u64) -> Plan {
+    let mut chance = StdRng::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let members = match chance.random_range(0..10) {
+        0..2 => 1,
+        2..8 => 3,
+        _ => 5,
+    };
+    let load_ms = chance.random_range(2500..4500);
+    let count = chance.random_range(2..6);
+    let mut strikes: Vec<(u64, Fault)> =
+        (0..count).map(|_| (chance.random_range(100..load_ms - 300), common(&mut chance, members))).collect();
+    if members > 1 && chance.random_range(0..3) == 0 {
+        let fault = GRAVE.choose(&mut chance).expect("there are some");
+        let who = who(&mut chance);
+        strikes.push((chance.random_range(500..load_ms / 2), fault(who)));
+    }
+    if members < 5 && chance.random_range(0..4) == 0 {
+        strikes.push((chance.random_range(100..load_ms / 2), Fault::Add));
+    }
+    strikes.sort_by_key(|(at, _)| *at);
+    Plan {
+        seed,
+        members,
+        snapshot_entries: *[40, 100, 1000].choose(&mut chance).expect("there are some"),
+        history_window_s: *[0, 1, 3600].choose(&mut chance).expect("there are some"),
+        compacts: chance.random_range(0..2) == 0,
+        clock_offsets_ms: (0..members).map(|_| chance.random_range(0..4000)).collect(),
+        load_ms,
+        strikes,
+    }
+}
+
+fn who(chance: &mut StdRng) -> Who {
+    match chance.random_range(0..4) {
+        0 | 1 => Who::Leader,
+        2 => Who::Follower(chance.random_range(0..4)),
+        _ => Who::Any(chance.random_range(0..5)),
+    }
+}
+
+fn common(chance: &mut StdRng, members: usize) -> Fault {
+    if members > 1 && chance.random_range(0..10) == 0 {
+        return if chance.random_range(0..2) == 0 { Fault::CrashAll } else { Fault::CrashMajority };
+    }
+    let table: Vec<_> = match members {
+        1 => COMMON.to_vec(),
+        _ => COMMON.iter().chain(BETWEEN).copied().collect(),
+    };
+    let (fault, _) = table.choose_weighted(chance, |(_, weight)| *weight).expect("weights are positive");
+    fault(who(chance))
+}
+
+impl Fault {
+    /// Its name, in the counts of what happened.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash(_) => "fault: crash and restart",
+            Self::CrashMajority => "fault: crash of a majority",
+            Self::CrashAll => "fault: crash of all",
+            Self::Cut(_) => "fault: cut, delivered later",
+            Self::CutFromAll(_) => "fault: cut from all, delivered later",
+            Self::Partition(_) => "fault: partition",
+            Self::Mute(_) => "fault: not heard",
+            Self::Deafen(_) => "fault: does not hear",
+            Self::Flap(_) => "fault: flapping",
+            Self::Delay(_) => "fault: delay",
+            Self::Lose(_) => "fault: loss",
+            Self::DiskHang(_) => "fault: disk hangs",
+            Self::DiskSlow(_) => "fault: disk is slow",
+            Self::DiskError(_) => "fault: disk fails once",
+            Self::DiskFull(_) => "fault: disk is full",
+            Self::Stall(_) => "fault: member stands still",
+            Self::BitFlip(_) => "fault: bit flip in a log",
+            Self::Wipe(_) => "fault: member wiped",
+            Self::Add => "fault: member added",
+            Self::Remove(_) => "fault: member removed",
+            Self::Transfer(_) => "fault: leadership transferred",
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One run: boot, calls while faults strike, healing, convergence, and the judgement.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use faults_tests::workload::Reads;
+use parking_lot::Mutex;
+use rand_of_mad_turmoil::SeedableRng;
+use rand_of_mad_turmoil::rngs::StdRng;
+
+use crate::cluster::{Cluster, Fate};
+use crate::coverage::Coverage;
+use crate::invariants::{convergence, leases, linearizable, reads, watches};
+use crate::limits::{BOOT_MS, CALLS_MIN, CONVERGE_MS, SAMPLE_MS};
+use crate::plan::Plan;
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What happened, as one number, and how many events that was.
+    pub digest: (u64, u64),
+    /// How much simulated time it took.
+    pub simulated_ms: u64,
+    /// What really happened.
+    pub coverage: Coverage,
+    /// Whether there was enough traffic to say anything.
+    pub valid: bool,
+}
+
+/// An invariant was found broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was found.
+    pub broken: String,
+    /// When, in simulated milliseconds.
+    pub at_ms: u64,
+    /// What happened last.
+    pub tail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at {} ms)", self.broken, self.at_ms)
+    }
+}
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether every event is printed.
+    pub loud: bool,
+    /// How clients read.
+    pub reads: Reads,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { loud: false, reads: Reads::Linearizable }
+    }
+}
+
+/// The source of randomness below everything is one for the process, so that runs go one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs a plan. On a thread of its own: what libraries keep for each thread must not come from the run before.
+pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
+    let _alone = ONE_AT_A_TIME.lock();
+    let seeded = StdRng::seed_from_u64(plan.seed);
+    match mad_turmoil::rand::try_rng() {
+        Some(mut source) => *source = seeded,
+        None => mad_turmoil::rand::set_rng(seeded),
+    }
+    let plan = plan.clone();
+    let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20);
+    let running = thread.spawn(move || run_here(&plan, manner)).expect("a thread starts");
+    running.join().unwrap_or_else(|_| {
+        Err(Failure { broken: "the driver panicked".into(), at_ms: 0, tail: String::new() })
+    })
+}
+
+fn run_here(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
+    let failure = |broken: String| Failure { broken, at_ms: 0, tail: String::new() };
+    let cluster = Cluster::new(plan, manner.reads, manner.loud);
+    let mut cluster = cluster.map_err(|error| failure(format!("setting up: {error:#}")))?;
+    // A panic inside of a member is a broken invariant like any other.
+    let played = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, plan)));
+    let played = played.unwrap_or_else(|panic| Err(format!("it panicked: {}", message(&*panic))));
+    let at_ms = cluster.now_ms();
+    let outcome = {
+        let books = cluster.ledger.books();
+        let broken = books.broken.clone().or_else(|| played.as_ref().err().cloned());
+        match broken {
+            Some(broken) => Err(Failure { broken, at_ms, tail: books.trace.tail() }),
+            None => {
+                let mut coverage = books.coverage.clone();
+                coverage.add("commands applied", books.committed.count());
+                coverage.add("terms with a leader", books.leaders.terms());
+                let valid = cluster.desk.record.answered() >= CALLS_MIN;
+                coverage.add("calls answered", cluster.desk.record.answered() as u64);
+                Ok(Report { digest: books.trace.digest(), simulated_ms: at_ms, coverage, valid })
+            }
+        }
+    };
+    if played.is_err() {
+        // What panicked may not stand being taken apart.
+        std::mem::forget(cluster);
+    }
+    outcome
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn play(cluster: &mut Cluster, plan: &Plan) -> Result<(), String> {
+    until(cluster, BOOT_MS, "the cluster answers", |cluster| Ok(cluster.desk.record.answered() > 0))?;
+    let begin = cluster.now_ms();
+    let mut strikes = plan.strikes.iter().peekable();
+    while cluster.now_ms() < begin + plan.load_ms {
+        while let Some((_, fault)) = strikes.next_if(|(at, _)| begin + at <= cluster.now_ms()) {
+            cluster.strike(*fault).map_err(|error| format!("striking: {error:#}"))?;
+        }
+        step(cluster)?;
+    }
+    cluster.ledger.note(format_args!("HEAL"));
+    cluster.heal();
+    let answered = cluster.desk.record.answered();
+    until(cluster, CONVERGE_MS, "the healed cluster answers", |cluster| {
+        Ok(cluster.desk.record.answered() > answered + 20)
+    })?;
+    cluster.desk.stop.cancel();
+    until(cluster, CONVERGE_MS, "all calls end", |cluster| Ok(cluster.desk.quiet.is_cancelled()))?;
+    until(cluster, CONVERGE_MS, "orders are carried out", |cluster| {
+        let expected = cluster.fates.contains(&Fate::Expected);
+        Ok(cluster.desk.orders.lock().is_empty() && !expected)
+    })?;
+    until(cluster, CONVERGE_MS, "members agree", |cluster| {
+        let Some(stands) = cluster.stands() else { return Ok(false) };
+        let ended = stands.iter().all(|stand| stand.leases.is_empty());
+        convergence::agreed(&stands).map(|agreed| agreed && ended)
+    })?;
+    judge(cluster)
+}
+
+/// Steps until something is so.
+fn until(
+    cluster: &mut Cluster,
+    within_ms: u64,
+    what: &str,
+    mut so: impl FnMut(&mut Cluster) -> Result<bool, String>,
+) -> Result<(), String> {
+    let deadline = cluster.now_ms() + within_ms;
+    loop {
+        for _ in 0..20 {
+            step(cluster)?;
+        }
+        if so(cluster).map_err(|broken| format!("{what}: {broken}"))? {
+            return Ok(());
+        }
+        if cluster.now_ms() > deadline {
+            return Err(format!("liveness: not within {within_ms} ms: {what}; {}", standing(cluster)));
+        }
+    }
+}
+
+fn standing(cluster: &Cluster) -> String {
+    let member = |at: usize| {
+        let status = cluster.sites[at].handle().map(|handle| handle.raft().status());
+        let status = status.map(|status| {
+            let leader = status.leader.map(|id| id.to_string()).unwrap_or_default();
+            (
+                status.term.0,
+                leader,
+                status.last_index.0,
+                status.committed.0,
+                status.applied.0,
+                status.members.len(),
+            )
+        });
+        format!("m{} {:?} {status:?}", at + 1, cluster.fates[at])
+    };
+    (0..cluster.sites.len()).map(member).collect::<Vec<_>>().join("; ")
+}
+
+fn step(cluster: &mut Cluster) -> Result<(), String> {
+    cluster.step()?;
+    if cluster.now_ms().is_multiple_of(SAMPLE_MS) {
+        cluster.sample();
+    }
+    match &cluster.ledger.books().broken {
+        Some(broken) => Err(broken.clone()),
+        None => Ok(()),
+    }
+}
+
+/// What can only be said of the whole.
+fn judge(cluster: &mut Cluster) -> Result<(), String> {
+    cluster.sample();
+    let desk = cluster.desk.clone();
+    let log = cluster.ledger.books().revisions.log().map_err(|fault| format!("S1: {fault}"))?;
+    let history = desk.record.history();
+    {
+        let books = cluster.ledger.books();
+        linearizable::check(&history, &log, &books.revisions)?;
+        reads::check(&desk.reads.lock(), &history, &log)?;
+        leases::check(&desk.leases.lock(), &log, &books.revisions)?;
+    }
+    for (plan, told) in desk.watches.iter() {
+        until(cluster, CONVERGE_MS, "watches reach the head", |_| watches::check(*plan, told, &log, true))?;
+    }
+    cluster.ledger.note(format_args!("history {}", history.len()));
+    for timed in &history {
+        cluster.ledger.note(format_args!("{timed:?}"));
+    }
+    Ok(())
+}

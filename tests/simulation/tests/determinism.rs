@@ -1,0 +1,18 @@
+//! The same seed gives the same run, event by event; another seed another.
+
+use simulation_tests::plan::plan;
+use simulation_tests::run::{Manner, Report, run};
+
+fn report(seed: u64) -> Report {
+    run(&plan(seed), Manner::default()).unwrap_or_else(|failure| panic!("{failure}\n{}", failure.tail))
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [1, 3] {
+        let first = report(seed);
+        assert_eq!(first, report(seed));
+        assert!(first.digest.1 > 1000, "a trace of {} events says little", first.digest.1);
+        assert_ne!(first.digest, report(seed + 1000).digest);
+    }
+}
