@@ -12,8 +12,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let etcd = ["etcd/rpc.proto", "etcd/lock.proto", "etcd/election.proto"];
     let out = std::env::var_os("OUT_DIR").ok_or("cargo names a directory for what is built")?;
     std::fs::write(Path::new(&out).join("etcd.bin"), protox::compile(etcd, ["."])?.encode_to_vec())?;
-    let ours = ["kontiki/raft.proto", "kontiki/objects.proto", "kontiki/store.proto", "cri/runtime.proto"];
+    let ours = ["kontiki/raft.proto", "kontiki/objects.proto", "cri/runtime.proto"];
     let descriptors = protox::compile(etcd.into_iter().chain(ours), ["."])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    // By itself, because a package named as an external one is not generated in the same run.
+    let descriptors = protox::compile(["kontiki/store.proto"], ["."])?;
+    let store = tonic_prost_build::configure().bytes(".").extern_path(".mvccpb", "crate::etcd::mvccpb");
+    store.compile_fds(descriptors)?;
     Ok(())
 }

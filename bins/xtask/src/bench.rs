@@ -1,8 +1,6 @@
 //! `cargo xtask bench NAME`: builds what is measured as users get it, and runs the program that measures it.
 
-use std::process::Command;
-
-use anyhow::Context;
+use crate::cargo::cargo;
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -23,11 +21,4 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     run.push(&options.name);
     run.extend(options.arguments.iter().map(String::as_str));
     cargo(&run)
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(arguments).status();
-    let status = status.with_context(|| format!("running cargo {}", arguments.join(" ")))?;
-    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
-    Ok(())
 }

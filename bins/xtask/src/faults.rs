@@ -1,8 +1,6 @@
 //! `cargo xtask faults`: random faults in real processes of a store, for as long as one likes.
 
-use std::process::Command;
-
-use anyhow::Context;
+use crate::cargo::cargo;
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -20,11 +18,4 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         vec!["run", "--release", "--quiet", "--package", "faults-tests", "--bin", "kontiki-faults", "--"];
     run.extend(options.arguments.iter().map(String::as_str));
     cargo(&run)
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(arguments).status();
-    let status = status.with_context(|| format!("running cargo {}", arguments.join(" ")))?;
-    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
-    Ok(())
 }

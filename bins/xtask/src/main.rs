@@ -1,6 +1,7 @@
 //! The project's own tasks: verify, schema, bench, faults, fuzz, simulate.
 
 mod bench;
+mod cargo;
 mod faults;
 mod fuzz;
 mod schema;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Context;
+use crate::cargo::passes;
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             println!("      skipped: cargo-{} is not installed", step.needs.unwrap_or_default());
             continue;
         };
-        let passed = cargo(arguments)?;
+        let passed = passes(arguments)?;
         println!("      {} in {:.1} s", if passed { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
         if !passed {
             failed.push(step.name);
@@ -94,9 +94,4 @@ fn arguments(step: &Step) -> Option<&'static [&'static str]> {
 fn is_installed(subcommand: &str) -> bool {
     let output = Command::new(env!("CARGO")).args([subcommand, "--version"]).output();
     output.is_ok_and(|output| output.status.success())
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<bool> {
-    let status = Command::new(env!("CARGO")).args(arguments).status();
-    Ok(status.with_context(|| format!("running cargo {}", arguments.join(" ")))?.success())
 }

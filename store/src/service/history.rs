@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use proto::store as pb;
-use store_client::{KeyRange, KeyValue};
+use store_client::KeyRange;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -29,19 +29,11 @@ fn keys(key: bytes::Bytes, range_end: bytes::Bytes) -> Result<KeyRange, Status> 
     Ok(convert::keys(key, range_end))
 }
 
-fn key_value(kv: KeyValue) -> pb::KeyValue {
-    pb::KeyValue {
-        key: kv.key,
-        create_revision: kv.create_revision.0,
-        mod_revision: kv.mod_revision.0,
-        version: kv.version,
-        value: kv.value,
-        lease: kv.lease.0,
-    }
-}
-
 fn difference(difference: Difference) -> pb::Difference {
-    pb::Difference { before: difference.before.map(key_value), after: difference.after.map(key_value) }
+    pb::Difference {
+        before: difference.before.map(convert::key_value),
+        after: difference.after.map(convert::key_value),
+    }
 }
 
 #[tonic::async_trait]

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use clap::Parser;
-use store::{Listeners, Options, Server};
+use store::Server;
 
-use crate::single::quick;
+use crate::single::serve;
 
 #[derive(Parser)]
 struct Arguments {
@@ -21,10 +21,7 @@ struct Store {
 
 async fn start() -> Store {
     let scratch = tempfile::tempdir().unwrap();
-    let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", client.local_addr().unwrap());
-    let options = quick(Options { client_urls: vec![url.clone()], ..Options::single(scratch.path()) });
-    let server = Server::start_on(options, Listeners { peer: vec![], client: vec![client] }).await.unwrap();
+    let (server, url) = serve(scratch.path()).await;
     server.handle().raft().read_index().await.unwrap();
     Store { _server: server, _scratch: scratch, url }
 }

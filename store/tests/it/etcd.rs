@@ -1,25 +1,16 @@
 //! The etcd v3 API over a real connection.
 
-use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proto::etcd::etcdserverpb as pb;
-use store::{Listeners, Options, Server};
+use store::Server;
 use store_client::remote::{self, RemoteKv};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::single::quick;
-
-async fn serve(directory: std::path::PathBuf) -> (Server, String) {
-    let client = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", client.local_addr().unwrap());
-    let options = quick(Options { client_urls: vec![url.clone()], ..Options::single(directory) });
-    let listeners = Listeners { peer: Vec::new(), client: vec![client] };
-    (Server::start_on(options, listeners).await.unwrap(), url)
-}
+use crate::single::serve;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_remote_store_passes_the_suite() {
@@ -28,7 +19,7 @@ async fn a_remote_store_passes_the_suite() {
     let count = AtomicU32::new(0);
     store_client::testing::suite(|| async {
         let directory = scratch.path().join(count.fetch_add(1, Ordering::SeqCst).to_string());
-        let (server, url) = serve(directory).await;
+        let (server, url) = serve(&directory).await;
         servers.lock().unwrap().push(server);
         RemoteKv::new(remote::Options { endpoints: vec![url], ..Default::default() }).unwrap()
     })
@@ -46,7 +37,7 @@ struct Client {
 
 async fn client() -> Client {
     let scratch = tempfile::tempdir().unwrap();
-    let (server, url) = serve(scratch.path().to_owned()).await;
+    let (server, url) = serve(scratch.path()).await;
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     Client {
         _server: server,

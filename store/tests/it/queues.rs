@@ -2,12 +2,12 @@
 
 use proto::etcd::v3electionpb::{self as election, election_client::ElectionClient};
 use proto::etcd::v3lockpb::{self as lock, lock_client::LockClient};
-use store::{Handle, Listeners, Options, Server};
+use store::{Handle, Server};
 use store_client::{KeyRange, Kv, LeaseId, Range};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::single::quick;
+use crate::single::serve;
 
 struct Store {
     _server: Server,
@@ -18,10 +18,7 @@ struct Store {
 
 async fn start() -> Store {
     let scratch = tempfile::tempdir().unwrap();
-    let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", client.local_addr().unwrap());
-    let options = quick(Options { client_urls: vec![url.clone()], ..Options::single(scratch.path()) });
-    let server = Server::start_on(options, Listeners { peer: vec![], client: vec![client] }).await.unwrap();
+    let (server, url) = serve(scratch.path()).await;
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     Store { handle: server.handle(), _server: server, _scratch: scratch, channel }
 }

@@ -1,14 +1,25 @@
 //! One member with everything: Raft, disk, duties.
 
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
-use store::{Error, Options, Server};
+use store::{Error, Listeners, Options, Server};
 use store_client::testing::{list, put};
 use store_client::{Kv, LeaseId, Revision};
 
 /// Small enough to wait for in tests.
 pub fn quick(options: Options) -> Options {
     Options { heartbeat_interval_ms: 30, election_timeout_ms: 150, free_bytes_min: 0, ..options }
+}
+
+/// A member that clients can reach, and where.
+pub async fn serve(directory: &Path) -> (Server, String) {
+    let client = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", client.local_addr().unwrap());
+    let options = quick(Options { client_urls: vec![url.clone()], ..Options::single(directory) });
+    let listeners = Listeners { peer: Vec::new(), client: vec![client] };
+    (Server::start_on(options, listeners).await.unwrap(), url)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
