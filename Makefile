@@ -7,8 +7,11 @@ IMAGES   := $(TARGET)/images
 SUDO     := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 # What Debian and Ubuntu call what we need: libclang reads the engine's C headers at build time; the rest is the node's.
 PACKAGES := g++ make libclang-dev nftables iproute2 busybox-static util-linux
-# What tests compare us with; without it they say what they leave out.
-PEERS    := etcd-client
+# Other people's clients, for the tests that let them loose on us; without them they say what they leave out. etcd itself is
+# only unpacked: its package would start a service.
+PEERS    := etcd-client python3-etcd3 protobuf-compiler
+UNPACKED := $(TARGET)/peers
+export KONTIKI_PEERS := $(UNPACKED)/usr/bin
 
 .PHONY: help up down status test build images deps peers
 
@@ -53,5 +56,10 @@ peers:
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing "(for comparisons)"; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing >/dev/null 2>&1 || \
-			echo "not installed:" $$missing "- the tests that compare with it are left out"; \
+			echo "not installed:" $$missing "- the tests that need it are left out"; \
 	fi
+	@command -v etcd >/dev/null || [ -x $(KONTIKI_PEERS)/etcd ] || { \
+		echo "unpacking etcd-server (for comparisons)"; mkdir -p $(UNPACKED) && cd $(UNPACKED) && \
+		apt-get download -q etcd-server >/dev/null 2>&1 && dpkg-deb -x etcd-server_*.deb . && rm -f etcd-server_*.deb || \
+			echo "not unpacked: etcd-server - the tests that compare with it are left out"; \
+	}

@@ -113,8 +113,9 @@ pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// arrives earlier.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
-/// How long a learner may take to catch up with the log before its promotion is refused.
-pub(crate) const PROMOTE_CATCH_UP_MAX: Duration = Duration::from_secs(30);
+/// How long a learner may take to catch up with the log before its promotion is refused: enough for one that was added
+/// a moment ago, and less than clients of etcd wait, which would refuse at once.
+pub(crate) const PROMOTE_CATCH_UP_MAX: Duration = Duration::from_secs(3);
 
 /// Entries a learner may lag behind and still count as caught up.
 pub(crate) const PROMOTE_LAG_MAX: u64 = 256;

@@ -26,7 +26,8 @@ pub fn request(bytes: &[u8]) {
         }
         1 => {
             let Ok(request) = pb::PutRequest::decode(bytes) else { return };
-            let txn = Txn { success: vec![convert::put(request)], ..Txn::default() };
+            let Ok(put) = convert::put(request) else { return };
+            let txn = Txn { success: vec![put], ..Txn::default() };
             let _checked = validate::txn(&txn);
         }
         2 => {

@@ -32,6 +32,9 @@ use crate::options::Options;
 use crate::record::{self, LogId, Request};
 use crate::state_machine::{LogIndex, Term};
 
+/// Why a learner does not get a vote; etcd's words.
+const LEARNER_BEHIND: &str = "can only promote a learner member which is in sync with leader";
+
 /// What only a leader can do.
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
@@ -310,7 +313,7 @@ impl Group {
         };
         match tokio::time::timeout(limits::PROMOTE_CATCH_UP_MAX, self.reached(caught_up)).await {
             Ok(reached) => Ok(reached?),
-            Err(_) => Err(Error::Membership(format!("member {id} does not catch up with the log")).into()),
+            Err(_) => Err(Error::Membership(LEARNER_BEHIND.to_owned()).into()),
         }
     }
 

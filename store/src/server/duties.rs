@@ -118,6 +118,7 @@ async fn promote(handle: Handle, mut promotions: mpsc::Receiver<MemberId>) -> Re
 /// each other.
 async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
     let id = handle.member_id();
+    let mut leadership = handle.leadership();
     loop {
         let known = handle.raft().status().members.get(&id).map(|(member, _)| member.clone());
         if let Some(known) = known {
@@ -134,7 +135,10 @@ async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
                 Err(error) => tracing::debug!(%error, "this member could not be announced yet"),
             }
         }
-        tokio::time::sleep(RETRY_INTERVAL).await;
+        // A member that has just started hears of its leader long before the interval is over.
+        if let Ok(Err(_stopped)) = tokio::time::timeout(RETRY_INTERVAL, leadership.changed()).await {
+            return std::future::pending().await;
+        }
     }
 }
 

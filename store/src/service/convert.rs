@@ -75,8 +75,10 @@ pub fn range(request: pb::RangeRequest) -> Result<(Range, Option<Shaping>), Stat
     if range.count_only || (shaping.sort.is_none() && filters == [0; 4]) {
         return Ok((range, None));
     }
-    // The limit counts what is left after filtering and sorting, and sorting may need the values.
-    range.limit = 0;
+    // The limit counts what is left after filtering and sorting, and sorting may need the values. Unless no order is
+    // asked for: then etcd sorts only what a limited range finds, and the one after it.
+    let unordered = order == SortOrder::None && filters == [0; 4];
+    range.limit = if unordered && limit > 0 { limit.saturating_add(1) } else { 0 };
     range.keys_only = false;
     Ok((range, Some(shaping)))
 }
@@ -92,16 +94,17 @@ impl Shaping {
                 && within(kv.create_revision, self.min_create, self.max_create)
         });
         if let Some((target, descending)) = self.sort {
-            match target {
-                SortTarget::Key => {}
-                SortTarget::Version => result.kvs.sort_by_key(|kv| kv.version),
-                SortTarget::Create => result.kvs.sort_by_key(|kv| kv.create_revision),
-                SortTarget::Mod => result.kvs.sort_by_key(|kv| kv.mod_revision),
-                SortTarget::Value => result.kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-            }
-            if descending {
-                result.kvs.reverse();
-            }
+            // Stable in both directions: what is equal stays in the order of keys, as in etcd.
+            result.kvs.sort_by(|a, b| {
+                let (a, b) = if descending { (b, a) } else { (a, b) };
+                match target {
+                    SortTarget::Key => a.key.cmp(&b.key),
+                    SortTarget::Version => a.version.cmp(&b.version),
+                    SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+                    SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+                    SortTarget::Value => a.value.cmp(&b.value),
+                }
+            });
         }
         if self.limit > 0 && result.kvs.len() > self.limit {
             result.kvs.truncate(self.limit);
@@ -114,16 +117,26 @@ impl Shaping {
     }
 }
 
-/// A write.
-pub fn put(request: pb::PutRequest) -> Op {
-    Op::Put {
+/// A write. What contradicts itself is refused here already, so that of several faults in a transaction the first is
+/// named.
+pub fn put(request: pb::PutRequest) -> Result<Op, Status> {
+    if request.key.is_empty() {
+        return Err(error::invalid(validate::EMPTY_KEY));
+    }
+    if request.ignore_value && !request.value.is_empty() {
+        return Err(error::invalid(validate::VALUE_PROVIDED));
+    }
+    if request.ignore_lease && request.lease != 0 {
+        return Err(error::invalid(validate::LEASE_PROVIDED));
+    }
+    Ok(Op::Put {
         key: request.key,
         value: request.value,
         lease: LeaseId(request.lease),
         prev_kv: request.prev_kv,
         ignore_value: request.ignore_value,
         ignore_lease: request.ignore_lease,
-    }
+    })
 }
 
 /// A deletion.
@@ -172,7 +185,7 @@ fn branch(
                 let (range, shaping) = range(request)?;
                 (Op::Range(range), shaping.map_or(OpShaping::Plain, OpShaping::Range))
             }
-            Some(Request::RequestPut(request)) => (put(request), OpShaping::Plain),
+            Some(Request::RequestPut(request)) => (put(request)?, OpShaping::Plain),
             Some(Request::RequestDeleteRange(request)) => (delete(request)?, OpShaping::Plain),
             Some(Request::RequestTxn(request)) => {
                 let (txn, shaping) = txn(request, ops_max, depth + 1)?;
@@ -244,44 +257,79 @@ pub fn txn_response(
     result: TxnResult,
     shaping: &TxnShaping,
 ) -> pb::TxnResponse {
-    let shapings = if result.succeeded { &shaping.success } else { &shaping.failure };
-    let revision = result.revision;
-    let responses = result.results.into_iter().zip(shapings);
-    pb::TxnResponse {
-        header,
-        succeeded: result.succeeded,
-        responses: responses.map(|(result, shaping)| op_response(result, shaping, revision)).collect(),
+    let changed = result.results.iter().any(changes);
+    let mut progress =
+        Progress { reached: Revision(result.revision.0 - i64::from(changed)), last: result.revision };
+    progress.txn(header, result, shaping)
+}
+
+/// Whether an operation changed a key.
+fn changes(result: &OpResult) -> bool {
+    match result {
+        OpResult::Range(_) => false,
+        OpResult::Put { .. } => true,
+        OpResult::Delete { deleted, .. } => *deleted > 0,
+        OpResult::Txn(nested) => nested.results.iter().any(changes),
     }
 }
 
-fn op_response(result: OpResult, shaping: &OpShaping, revision: Revision) -> pb::ResponseOp {
-    use pb::response_op::Response;
-    let header = |revision: Revision| Some(pb::ResponseHeader { revision: revision.0, ..Default::default() });
-    let response = match result {
-        OpResult::Range(result) => {
-            let result = match shaping {
-                OpShaping::Range(shaping) => shaping.apply(result),
-                OpShaping::Plain | OpShaping::Txn(_) => result,
-            };
-            Response::ResponseRange(range_response(header(result.revision), result))
+/// How far a transaction has come when an operation inside it is answered: the revision it makes exists from its first
+/// change on.
+struct Progress {
+    reached: Revision,
+    last: Revision,
+}
+
+impl Progress {
+    fn txn(
+        &mut self,
+        header: Option<pb::ResponseHeader>,
+        result: TxnResult,
+        shaping: &TxnShaping,
+    ) -> pb::TxnResponse {
+        let shapings = if result.succeeded { &shaping.success } else { &shaping.failure };
+        let responses = result.results.into_iter().zip(shapings);
+        pb::TxnResponse {
+            header,
+            succeeded: result.succeeded,
+            responses: responses.map(|(result, shaping)| self.op(result, shaping)).collect(),
         }
-        OpResult::Put { prev_kv } => Response::ResponsePut(pb::PutResponse {
-            header: header(revision),
-            prev_kv: prev_kv.map(key_value),
-        }),
-        OpResult::Delete { deleted, prev_kvs } => Response::ResponseDeleteRange(pb::DeleteRangeResponse {
-            header: header(revision),
-            deleted,
-            prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
-        }),
-        OpResult::Txn(nested) => {
-            let plain = TxnShaping::default();
-            let shaping = match shaping {
-                OpShaping::Txn(shaping) => shaping,
-                OpShaping::Plain | OpShaping::Range(_) => &plain,
-            };
-            Response::ResponseTxn(txn_response(header(nested.revision), nested, shaping))
+    }
+
+    fn op(&mut self, result: OpResult, shaping: &OpShaping) -> pb::ResponseOp {
+        use pb::response_op::Response;
+        if changes(&result) && !matches!(result, OpResult::Txn(_)) {
+            self.reached = self.last;
         }
-    };
-    pb::ResponseOp { response: Some(response) }
+        let header = Some(pb::ResponseHeader { revision: self.reached.0, ..Default::default() });
+        let response = match result {
+            OpResult::Range(result) => {
+                let result = match shaping {
+                    OpShaping::Range(shaping) => shaping.apply(result),
+                    OpShaping::Plain | OpShaping::Txn(_) => result,
+                };
+                Response::ResponseRange(range_response(header, result))
+            }
+            OpResult::Put { prev_kv } => {
+                Response::ResponsePut(pb::PutResponse { header, prev_kv: prev_kv.map(key_value) })
+            }
+            OpResult::Delete { deleted, prev_kvs } => {
+                Response::ResponseDeleteRange(pb::DeleteRangeResponse {
+                    header,
+                    deleted,
+                    prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
+                })
+            }
+            OpResult::Txn(nested) => {
+                let plain = TxnShaping::default();
+                let shaping = match shaping {
+                    OpShaping::Txn(shaping) => shaping,
+                    OpShaping::Plain | OpShaping::Range(_) => &plain,
+                };
+                // Not even the revision: that of the whole transaction counts, as in etcd.
+                Response::ResponseTxn(self.txn(Some(pb::ResponseHeader::default()), nested, shaping))
+            }
+        };
+        pb::ResponseOp { response: Some(response) }
+    }
 }

@@ -65,7 +65,7 @@ impl pb::kv_server::Kv for Api {
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         self.check_size(&request)?;
-        match only(self.one(convert::put(request)).await?) {
+        match only(self.one(convert::put(request)?).await?) {
             (revision, Some(OpResult::Put { prev_kv })) => Ok(Response::new(pb::PutResponse {
                 header: self.header(revision),
                 prev_kv: prev_kv.map(convert::key_value),

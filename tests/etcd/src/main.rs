@@ -1,0 +1,35 @@
+//! The same random calls to our store and to etcd, for as long as one likes.
+
+use anyhow::Context;
+use clap::Parser;
+use etcd_tests::pair::Pair;
+
+#[derive(Parser)]
+#[command(about = "Makes the same random calls to our store and to etcd, and compares the answers")]
+struct Arguments {
+    /// How many calls.
+    #[arg(long, default_value_t = 1_000_000)]
+    calls: u64,
+    /// The same seed gives the same calls.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Calls of one pair of servers: what has gone wrong is found in a history that can be read.
+const CALLS_PER_PAIR: u64 = 20_000;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Arguments { calls, seed } = Arguments::parse();
+    let mut done = 0;
+    for seed in seed.. {
+        if done >= calls {
+            break;
+        }
+        let mut pair = Pair::start().await?.context("etcd is not installed")?;
+        let compared = pair.compare(seed, CALLS_PER_PAIR.min(calls - done)).await?;
+        done += compared.calls;
+        println!("seed {seed}: {compared:?}; {done} of {calls}");
+    }
+    Ok(())
+}
