@@ -26,8 +26,7 @@ pub const FAULTS: Program =
 /// The same random calls to our store and to etcd.
 pub const ETCD: Program = Program { package: "etcd-tests", name: "kontiki-etcd", starts: &[] };
 /// Clusters in one process, one seed each.
-pub const SIMULATE: Program =
-    Program { package: "simulation-tests", name: "kontiki-simulate", starts: &[] };
+pub const SIMULATE: Program = Program { package: "simulation-tests", name: "kontiki-simulate", starts: &[] };
 
 /// Builds what is tested as users get it, and runs the program.
 pub fn run(program: &Program, options: &Options) -> anyhow::Result<()> {
