@@ -12,6 +12,7 @@ use crate::adapter::group::{Outcome, Task};
 use crate::error::Error;
 use crate::limits;
 use crate::member::{Leadership, Member, MemberId, Proposed, Status};
+use crate::meters::Meters;
 use crate::options::Options;
 use crate::reads::Reads;
 use crate::route::Route;
@@ -24,6 +25,7 @@ pub struct Handle {
     reads: Reads,
     proposals: Arc<Semaphore>,
     limits: Limits,
+    meters: Meters,
 }
 
 #[derive(Clone, Copy)]
@@ -35,14 +37,14 @@ struct Limits {
 }
 
 impl Handle {
-    pub(crate) fn new(route: Route, reads: Reads, options: &Options) -> Self {
+    pub(crate) fn new(route: Route, reads: Reads, options: &Options, meters: Meters) -> Self {
         let limits = Limits {
             command_bytes_max: options.command_bytes_max,
             propose: Duration::from_millis(options.propose_timeout_ms),
             read: Duration::from_millis(options.read_timeout_ms),
             leader_wait: Duration::from_millis(options.leader_wait_ms),
         };
-        Self { route, reads, proposals: Arc::new(Semaphore::new(limits::PROPOSALS_MAX)), limits }
+        Self { route, reads, proposals: Arc::new(Semaphore::new(limits::PROPOSALS_MAX)), limits, meters }
     }
 
     /// Gives the group its first members. Once per cluster, on one of them, which must be among `members`.
@@ -68,7 +70,8 @@ impl Handle {
         }
         let permit = self.proposals.try_acquire();
         let _permit = permit.map_err(|_| Error::Overloaded { what: "proposals" })?;
-        match self.ask(Task::Propose(command), self.limits.propose).await? {
+        let outcome = self.ask(Task::Propose(command), self.limits.propose).await;
+        match outcome.inspect_err(|_| self.meters.proposal_failed())? {
             Outcome::Applied { id, response } => {
                 Ok(Proposed { index: LogIndex(id.index), term: Term(id.term), response })
             }
@@ -87,6 +90,16 @@ impl Handle {
         let index = tokio::time::timeout_at(until, self.reads.index()).await.map_err(late)??;
         self.route.group.applied(index, until).await?;
         Ok(LogIndex(index))
+    }
+
+    /// What this member counts and times.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Commands that were proposed here and wait for their answer.
+    pub fn proposals_pending(&self) -> usize {
+        limits::PROPOSALS_MAX - self.proposals.available_permits()
     }
 
     /// Who leads, now and from now on.

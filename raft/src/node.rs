@@ -16,6 +16,7 @@ use crate::handle::Handle;
 use crate::limits;
 use crate::log::{Log, Setup};
 use crate::member::Leadership;
+use crate::meters::Meters;
 use crate::network::{Identity, PeerTls, Peers, Service, incarnations};
 use crate::options::Options;
 use crate::reads;
@@ -52,6 +53,7 @@ fn open(
     machine: Arc<dyn StateMachine>,
     fuse: &Fuse,
     seams: Seams,
+    meters: &Meters,
 ) -> Result<Stores, Error> {
     let (work, witness) = (seams.work, seams.witness.clone());
     let setup = Setup {
@@ -60,6 +62,7 @@ fn open(
         cache_bytes: options.log_cache_bytes,
         segment_bytes: options.log_segment_bytes,
         seams,
+        meters: meters.clone(),
     };
     let log = Log::open(&setup, fuse.clone())?;
     let images_dir = options.data_dir.join("images");
@@ -99,12 +102,13 @@ impl Node {
         options.validate()?;
         let fuse = Fuse::new();
         let identity = Identity { cluster: options.cluster_id, member: options.id };
-        let peers = Peers::new(identity, tls, seams.dial);
+        let meters = Meters::default();
+        let peers = Peers::new(identity, tls, seams.dial, meters.clone());
         peers.check()?;
-        let (opening, opening_fuse) = (options.clone(), fuse.clone());
+        let (opening, opening_fuse, opening_meters) = (options.clone(), fuse.clone(), meters.clone());
         let work = seams.work;
         let (disk, log_dir) = (Arc::clone(&seams.disk), options.data_dir.join("log"));
-        let opened = work.run(move || open(&opening, machine, &opening_fuse, seams)).await;
+        let opened = work.run(move || open(&opening, machine, &opening_fuse, seams, &opening_meters)).await;
         let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
         let Stores { log, machine } = opened?;
         let peers_known = peers.incarnations().clone();
@@ -118,13 +122,17 @@ impl Node {
         let route =
             Route { group: group.clone(), peers: peers.clone(), leadership, stopped: stopped.clone() };
         let leader_wait = Duration::from_millis(options.leader_wait_ms);
-        let (reads, rounds) =
-            reads::rounds(route.clone(), leader_wait, Duration::from_millis(options.read_timeout_ms));
-        let handle = Handle::new(route, reads, &options);
+        let (reads, rounds) = reads::rounds(
+            route.clone(),
+            leader_wait,
+            Duration::from_millis(options.read_timeout_ms),
+            meters.clone(),
+        );
+        let handle = Handle::new(route, reads, &options, meters.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
-        tasks.spawn(follow(group.clone(), peers, leadership_sender));
+        tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
@@ -181,7 +189,8 @@ impl Drop for Node {
 }
 
 /// Keeps what is known of leader and members up to date.
-async fn follow(mut group: Group, peers: Peers, leadership: watch::Sender<Leadership>) {
+async fn follow(mut group: Group, peers: Peers, leadership: watch::Sender<Leadership>, meters: Meters) {
+    let mut led = None;
     loop {
         let members = group.members();
         for (id, (member, _)) in &members {
@@ -189,8 +198,12 @@ async fn follow(mut group: Group, peers: Peers, leadership: watch::Sender<Leader
         }
         if !members.is_empty() {
             peers.retain(|id| members.contains_key(&id));
+            meters.retain(|id| members.contains_key(&id));
         }
         let now = group.leadership_now();
+        if now.leader.is_some() && led.replace(now.leader) != Some(now.leader) {
+            meters.leader_changed();
+        }
         leadership.send_if_modified(|known| {
             let modified = *known != now;
             *known = now;

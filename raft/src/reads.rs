@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::adapter::group::{Outcome, Task};
 use crate::error::Error;
 use crate::limits;
+use crate::meters::Meters;
 use crate::route::Route;
 
 type Reader = oneshot::Sender<Result<u64, Error>>;
@@ -27,12 +28,18 @@ pub(crate) struct Rounds {
     route: Route,
     leader_wait: Duration,
     timeout: Duration,
+    meters: Meters,
 }
 
 /// Creates both ends.
-pub(crate) fn rounds(route: Route, leader_wait: Duration, timeout: Duration) -> (Reads, Rounds) {
+pub(crate) fn rounds(
+    route: Route,
+    leader_wait: Duration,
+    timeout: Duration,
+    meters: Meters,
+) -> (Reads, Rounds) {
     let (sender, waiting) = mpsc::channel(limits::READERS_MAX);
-    (Reads { waiting: sender }, Rounds { waiting, route, leader_wait, timeout })
+    (Reads { waiting: sender }, Rounds { waiting, route, leader_wait, timeout, meters })
 }
 
 impl Reads {
@@ -50,6 +57,9 @@ impl Rounds {
         let mut readers = Vec::new();
         while self.waiting.recv_many(&mut readers, limits::READERS_MAX).await > 0 {
             let result = self.round().await;
+            if result.is_err() {
+                self.meters.read_failed();
+            }
             for reader in readers.drain(..) {
                 // A reader that gave up is fine.
                 drop(reader.send(result.clone()));

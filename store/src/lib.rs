@@ -47,9 +47,11 @@ pub mod history;
 pub mod lease;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
 pub mod mvcc;
 pub mod server;
 pub mod service;
+mod throttle;
 pub mod watch;
 
 pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls, TlsFiles};

@@ -211,3 +211,6 @@ pub const GATEWAY_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer that the gateway turns into JSON, which takes several times as many for a while. More is for gRPC.
 pub const GATEWAY_ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long the only message of a request may take to arrive.
+pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -20,6 +20,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes};
+use parking_lot::Mutex;
 use proto::raft::Frame;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Status, Streaming};
@@ -29,6 +30,7 @@ use super::{Types, convert};
 use crate::codec;
 use crate::limits;
 use crate::member::{Member, MemberId};
+use crate::meters::Histogram;
 use crate::network::{CallError, Lane, Peers};
 use crate::record;
 use crate::snapshot::{self, Discard};
@@ -152,8 +154,12 @@ impl Link {
         // The transport holds on to what we send until it ends, and openraft opens no new stream before it lets go.
         let input = input.take_until(over.clone().cancelled_owned());
         let over = over.drop_guard();
+        let trips =
+            (self.lane == Lane::Pulse).then(|| Trips::new(self.peers.meters().round_trip(self.target)));
+        let begun = trips.clone();
         let frames = input.map(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
+            begun.iter().for_each(Trips::begin);
             payload(&convert::append_record(&request))
         });
         let call = client.append(self.peers.sign(self.target, frames));
@@ -166,7 +172,7 @@ impl Link {
             Ok(Err(status)) => return Err(rpc_error(status.into())),
             Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, within)),
         };
-        Ok(Answers { stream, sent, received: 0, _over: over })
+        Ok(Answers { stream, sent, received: 0, trips, _over: over })
     }
 
     async fn send_snapshot(&self, vote: VoteOf<Types>, image: Image) -> Result<Bytes, StreamingError<Types>> {
@@ -196,11 +202,35 @@ impl Link {
     }
 }
 
+/// Times signs of life, which go one at a time.
+#[derive(Clone)]
+struct Trips {
+    seen: Arc<Histogram>,
+    begun: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Trips {
+    fn new(seen: Arc<Histogram>) -> Self {
+        Self { seen, begun: Arc::default() }
+    }
+
+    fn begin(&self) {
+        *self.begun.lock() = Some(Instant::now());
+    }
+
+    fn end(&self) {
+        if let Some(begun) = self.begun.lock().take() {
+            self.seen.observe(begun.elapsed());
+        }
+    }
+}
+
 /// Answers to appends, in order.
 struct Answers {
     stream: Streaming<Frame>,
     sent: Arc<AtomicU64>,
     received: u64,
+    trips: Option<Trips>,
     /// Ends what we send when nobody awaits the answers any more.
     _over: DropGuard,
 }
@@ -216,6 +246,7 @@ impl Answers {
             }
         };
         self.received += 1;
+        self.trips.iter().for_each(Trips::end);
         let frame = frame.transpose()?;
         Some(match frame {
             Ok(frame) => codec::decode_owned(&frame.payload).map(convert::appended).map_err(malformed),

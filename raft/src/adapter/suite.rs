@@ -15,6 +15,7 @@ use super::machine::Machine;
 use crate::disk::SimDisk;
 use crate::fuse::Fuse;
 use crate::log::{Log, Setup};
+use crate::meters::Meters;
 use crate::record::Owner;
 use crate::seams::{Seams, Work};
 use crate::snapshot::Images;
@@ -71,6 +72,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
             cache_bytes: 1 << 20,
             segment_bytes: 64 << 10,
             seams: self.seams.clone(),
+            meters: Meters::default(),
         };
         let log = Log::open(&setup, fuse.clone()).unwrap();
         let images = Images::open(directory.path().join("images")).unwrap();

@@ -88,8 +88,14 @@ fn with_segments(path: &std::path::Path, batch: u64, rounds: u64) {
         file.preallocate(16 << 20).unwrap();
         file.sync().unwrap();
     }
-    let setup =
-        Setup { directory: path.into(), owner: OWNER, cache_bytes: 1 << 20, segment_bytes: 16 << 20, seams };
+    let setup = Setup {
+        directory: path.into(),
+        owner: OWNER,
+        cache_bytes: 1 << 20,
+        segment_bytes: 16 << 20,
+        seams,
+        meters: Meters::default(),
+    };
     let log = runtime.block_on(async { Log::open(&setup, Fuse::new()).unwrap() });
     measure("segments", batch, rounds, |entries| {
         runtime.block_on(async {

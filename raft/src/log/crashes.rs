@@ -17,7 +17,14 @@ const OWNER: Owner = Owner { cluster: 1, member: 1 };
 
 fn setup(disk: &SimDisk) -> Setup {
     let seams = Seams { disk: Arc::new(disk.clone()), work: Work::Inline, ..Seams::default() };
-    Setup { directory: "/data/log".into(), owner: OWNER, cache_bytes: 0, segment_bytes: 8 << 10, seams }
+    Setup {
+        directory: "/data/log".into(),
+        owner: OWNER,
+        cache_bytes: 0,
+        segment_bytes: 8 << 10,
+        seams,
+        meters: Meters::default(),
+    }
 }
 
 fn entry(term: u64, index: u64) -> Entry {

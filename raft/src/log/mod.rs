@@ -56,6 +56,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
+use crate::meters::Meters;
 use crate::record::{LogId, Owner, Vote};
 use crate::seams::{Seams, Seen, Voted, Witness, Work};
 use crate::state_machine::{LogIndex, Term};
@@ -77,6 +78,7 @@ pub(crate) struct Setup {
     pub(crate) cache_bytes: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) seams: Seams,
+    pub(crate) meters: Meters,
 }
 
 struct Shared {
@@ -122,6 +124,7 @@ impl Log {
             memory: Arc::clone(&memory),
             fuse: fuse.clone(),
             full: full.clone(),
+            meters: setup.meters.clone(),
             jobs: VecDeque::new(),
         };
         let lock = opened.lock;

@@ -24,7 +24,14 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 
 fn setup(path: &Path, cache_bytes: usize) -> Setup {
     let segment_bytes = SEGMENT_BYTES;
-    Setup { directory: path.to_owned(), owner: OWNER, cache_bytes, segment_bytes, seams: Seams::default() }
+    Setup {
+        directory: path.to_owned(),
+        owner: OWNER,
+        cache_bytes,
+        segment_bytes,
+        seams: Seams::default(),
+        meters: Meters::default(),
+    }
 }
 
 fn open_at(path: &Path, cache_bytes: usize) -> Result<Log, Error> {

@@ -18,6 +18,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
+use crate::meters::Meters;
 use crate::record::{LogId, Vote};
 
 /// What the writer is asked to do.
@@ -144,6 +145,7 @@ pub(super) struct Writer {
     pub(super) fuse: Fuse,
     /// Whether the disk is full.
     pub(super) full: watch::Sender<bool>,
+    pub(super) meters: Meters,
     /// Taken from the queue, not written yet.
     pub(super) jobs: VecDeque<Job>,
 }
@@ -287,7 +289,7 @@ impl Writer {
         result?;
         let committed = self.memory.lock().committed;
         self.journal.committed(committed);
-        self.journal.sync()?;
+        self.meters.syncs().time(|| self.journal.sync())?;
         for done in std::mem::take(&mut round.done) {
             done(Ok(()));
         }

@@ -15,6 +15,7 @@ use super::{Identity, Incarnations, PeerTls, identity};
 use crate::error::Error;
 use crate::limits;
 use crate::member::MemberId;
+use crate::meters::Meters;
 use crate::seams::Dial;
 
 /// What a connection is for. Each has its own, so that bulk never delays a sign of life.
@@ -73,6 +74,7 @@ struct Shared {
     incarnations: Incarnations,
     keys: Option<watch::Receiver<PeerTls>>,
     dial: Dial,
+    meters: Meters,
     known: Mutex<Known>,
 }
 
@@ -102,9 +104,16 @@ impl Known {
 }
 
 impl Peers {
-    pub(crate) fn new(identity: Identity, keys: Option<watch::Receiver<PeerTls>>, dial: Dial) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        keys: Option<watch::Receiver<PeerTls>>,
+        dial: Dial,
+        meters: Meters,
+    ) -> Self {
         let incarnations = Incarnations::new(identity.member);
-        Self { shared: Arc::new(Shared { identity, incarnations, keys, dial, known: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared { identity, incarnations, keys, dial, meters, known: Mutex::default() }),
+        }
     }
 
     /// Checks that the keys are usable.
@@ -173,6 +182,11 @@ impl Peers {
     /// Which life of which member is known.
     pub(crate) fn incarnations(&self) -> &Incarnations {
         &self.shared.incarnations
+    }
+
+    /// What is counted and timed.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.shared.meters
     }
 
     /// Who we are.

@@ -30,6 +30,7 @@ use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
 use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX};
+use crate::metrics::Metrics;
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
@@ -47,6 +48,7 @@ pub struct Machine {
     housekeeping: Mutex<()>,
     compacted: Notify,
     work: Work,
+    metrics: Metrics,
 }
 
 impl Machine {
@@ -69,6 +71,7 @@ impl Machine {
             housekeeping: Mutex::new(()),
             compacted: Notify::new(),
             work,
+            metrics: Metrics::default(),
         })
     }
 
@@ -85,6 +88,11 @@ impl Machine {
     /// Where work is done that waits for the disk.
     pub fn work(&self) -> Work {
         self.work
+    }
+
+    /// What is counted and timed.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Who is told about changes.
@@ -271,18 +279,19 @@ impl Machine {
         let mut events = Vec::new();
         let mut responses = Vec::with_capacity(batch.commands.len());
         for committed in &batch.commands {
-            responses.push(run(&mut draft, committed, &mut events)?);
+            responses.push(run(&mut draft, committed, &mut events, &self.metrics)?);
         }
         let mut writes = engine::Batch::default();
         let (after, revised) = draft.finish(&mut writes);
         facts::write_position(batch.position, &mut writes);
-        self.engine.write(&writes).map_err(mvcc::Error::from)?;
+        self.metrics.commits.time(|| self.engine.write(&writes)).map_err(mvcc::Error::from)?;
         assert!(
             after.revision >= before.revision && after.compacted >= before.compacted,
             "S1: revisions only grow"
         );
         *self.facts.write() = after;
         self.deadlines.apply(&events, Instant::now());
+        self.metrics.revised(&revised);
         self.hub.publish(revised);
         if after.compacted > before.compacted {
             self.compacted.notify_one();
@@ -296,8 +305,10 @@ fn run(
     draft: &mut Draft<'_>,
     committed: &Committed,
     events: &mut Vec<lease::Event>,
+    metrics: &Metrics,
 ) -> Result<Bytes, Broken> {
     let command = Command::decode(&committed.command)?;
+    metrics.command(&command);
     let mut own_events = Vec::new();
     let answer = draft.command(|draft| {
         let response = execute(draft, command, committed, &mut own_events)?;
@@ -386,7 +397,11 @@ fn end(draft: &mut Draft<'_>, id: LeaseId, events: &mut Vec<lease::Event>) -> Re
 
 impl StateMachine for Machine {
     fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
-        Ok(self.apply_batch(batch)?)
+        let begin = std::time::Instant::now();
+        let (count, bytes) = (batch.commands.len(), batch.commands.iter().map(|one| one.command.len()).sum());
+        let responses = self.apply_batch(batch)?;
+        self.metrics.applied(begin, count, bytes, self.facts().revision);
+        Ok(responses)
     }
 
     fn position(&self) -> Result<Option<Bytes>, StateMachineError> {

@@ -28,9 +28,12 @@ use crate::backup::{self, export::Origin};
 use crate::history::{self, clock};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
 use crate::machine::{Machine, command::Command, response::Response};
+use crate::metrics::calls::Calls;
+use crate::metrics::stages::{Stage, noting};
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
 use crate::mvcc::{self, Facts};
+use crate::service::protocol;
 use crate::watch::Subscription;
 
 /// Reads, writes and watches the store through this member, leader or not. Cheap to clone.
@@ -53,6 +56,7 @@ struct Shared {
     broken: Broken,
     agreement: Mutex<Agreement>,
     clock: clock::Running,
+    calls: Calls,
 }
 
 /// What is known of the last comparison of the members' states.
@@ -95,7 +99,10 @@ impl Handle {
             broken: Broken::default(),
             agreement: Mutex::default(),
             clock,
+            calls: Calls::new(&protocol()),
         };
+        let warn_apply = Duration::from_millis(shared.options.warning_apply_duration_ms);
+        shared.machine.metrics().warn_apply_over(warn_apply);
         Self { shared: Arc::new(shared) }
     }
 
@@ -150,6 +157,11 @@ impl Handle {
 
     pub(crate) fn machine(&self) -> &Arc<Machine> {
         &self.shared.machine
+    }
+
+    /// What is counted of the calls of clients.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.shared.calls
     }
 
     /// Whether writes are refused because the disk is nearly full.
@@ -222,7 +234,7 @@ impl Handle {
 
     /// Waits until this member holds everything acknowledged before the call.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
-        self.shared.raft.read_index().await.map_err(raft_error)?;
+        noting(Stage::Confirm, self.shared.raft.read_index()).await.map_err(raft_error)?;
         Ok(())
     }
 
@@ -232,7 +244,7 @@ impl Handle {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Error::TooLarge(format!("a command has at most {RECORD_BYTES_MAX} bytes")));
         }
-        let proposed = self.shared.raft.propose(bytes).await.map_err(raft_error)?;
+        let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(raft_error)?;
         match Response::decode(&proposed.response) {
             Ok(Response::Refused(refusal)) => Err(refusal),
             Ok(response) => Ok(response),
@@ -253,7 +265,7 @@ impl Handle {
 
     /// What a read that runs elsewhere returned.
     pub(crate) async fn joined<T>(&self, reading: JoinHandle<Result<T, Failure>>) -> Result<T, Error> {
-        let result = reading.await;
+        let result = noting(Stage::Read, reading).await;
         result
             .map_err(|_| Error::Unavailable("the member has stopped".to_owned()))?
             .map_err(|failure| self.failure(failure))

@@ -25,6 +25,7 @@ use crate::limits::{
     ACCEPT_PAUSE, CONNECTIONS_ACCEPTED_MAX, HTTP2_HEADER_BYTES_MAX, HTTP2_RESETS_PENDING_MAX,
     HTTP2_RESETS_SENT_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT, PEER_CONNECTIONS_MAX,
 };
+use crate::throttle::Throttle;
 
 /// One kind of listener.
 struct Kind {
@@ -146,7 +147,7 @@ impl Door {
         accepted: mpsc::Sender<io::Result<Connection<G::Stream>>>,
     ) {
         let mut greetings = JoinSet::new();
-        let mut turned_away = Report::default();
+        let turned_away = Throttle::default();
         loop {
             while greetings.try_join_next().is_some() {}
             let stream = match self.socket.accept().await {
@@ -159,7 +160,9 @@ impl Door {
                 }
             };
             let Some(place) = self.crowd.enter(&self.stop).await else {
-                turned_away.count();
+                if let Some(left_out) = turned_away.pass() {
+                    tracing::warn!(left_out, "a connection was refused: there are too many");
+                }
                 continue;
             };
             // Only delays what is small.
@@ -194,23 +197,6 @@ async fn greet<G: Greeting>(
             None
         }
         Err(_elapsed) => None,
-    }
-}
-
-/// Says now and then how many were turned away.
-#[derive(Default)]
-struct Report {
-    turned_away: u64,
-    said: Option<Instant>,
-}
-
-impl Report {
-    fn count(&mut self) {
-        self.turned_away += 1;
-        if self.said.is_none_or(|said| said.elapsed() > crate::limits::REPORT_INTERVAL) {
-            tracing::warn!(connections = self.turned_away, "connections were refused: there are too many");
-            *self = Self { turned_away: 0, said: Some(Instant::now()) };
-        }
     }
 }
 

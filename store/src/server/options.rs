@@ -65,6 +65,10 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Whether clients may also use JSON over HTTP; they may.
     pub gateway: bool,
+    /// Milliseconds of applying a batch of commands beyond which it is logged; 100, as etcd.
+    pub warning_apply_duration_ms: u64,
+    /// Milliseconds of a call with one answer beyond which it is logged; 300, as etcd.
+    pub warning_unary_request_duration_ms: u64,
     /// Connections of clients; 0 for as many as the limit of open files allows, and 16 at least.
     pub connections_max: usize,
     /// Milliseconds a connection may take to its first request, TLS included; 10 000.
@@ -111,6 +115,8 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
             gateway: true,
+            warning_apply_duration_ms: 100,
+            warning_unary_request_duration_ms: 300,
             connections_max: 0,
             greeting_timeout_ms: 10_000,
             streams_max: 100_000,

@@ -104,14 +104,13 @@ const ROWS: &[Row] = &[
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
 /// Adds the paths to a router, which has the services.
-pub fn add(router: AxumRouter, request_bytes_max: usize) -> AxumRouter {
-    let pool = DescriptorPool::decode(proto::etcd::DESCRIPTORS).expect("the build has made them");
+pub fn add(router: AxumRouter, pool: &DescriptorPool, request_bytes_max: usize) -> AxumRouter {
     let services = Routes::from(router.clone());
     let nowhere = service_fn(|_: Request<AxumBody>| async { Ok::<_, Infallible>(not_found()) });
     let router = router.route_service("/v3/{*path}", nowhere);
     ROWS.iter().fold(router, |router, row| {
         let gate = Gate {
-            method: method(&pool, row),
+            method: method(pool, row),
             services: services.clone(),
             // Base64 makes four bytes of three, and every field has a name.
             body_bytes_max: 2 * request_bytes_max + GRPC_OVERHEAD_BYTES,
@@ -405,13 +404,13 @@ mod tests {
     use super::*;
 
     fn kind(name: &str) -> MessageDescriptor {
-        let pool = DescriptorPool::decode(proto::etcd::DESCRIPTORS).unwrap();
+        let pool = crate::service::protocol();
         pool.get_message_by_name(name).unwrap()
     }
 
     #[test]
     fn every_row_names_a_method() {
-        let pool = DescriptorPool::decode(proto::etcd::DESCRIPTORS).unwrap();
+        let pool = crate::service::protocol();
         let mut named: Vec<_> = ROWS.iter().map(|row| method(&pool, row).full_name().to_owned()).collect();
         named.sort();
         named.dedup();

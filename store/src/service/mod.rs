@@ -16,10 +16,12 @@ mod lease;
 mod lock;
 mod maintenance;
 mod members;
+mod observe;
 mod place;
 mod plain;
 mod watch;
 
+use prost_reflect::DescriptorPool;
 use proto::etcd::{etcdserverpb as pb, v3electionpb, v3lockpb};
 use store_client::Revision;
 use tonic::service::Routes;
@@ -43,11 +45,16 @@ pub fn routes(handle: &Handle) -> Routes {
             .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
             .add_service(v3electionpb::election_server::ElectionServer::new(api))
             .add_service(cluster(handle));
-    let mut router = services.into_axum_router();
+    let mut router = services.into_axum_router().layer(observe::Observer::new(handle));
     if handle.options().gateway {
-        router = gateway::add(router, handle.options().request_bytes_max);
+        router = gateway::add(router, &protocol(), handle.options().request_bytes_max);
     }
     Routes::from(plain::add(router, handle))
+}
+
+/// Descriptions of etcd's protocol.
+pub(crate) fn protocol() -> DescriptorPool {
+    DescriptorPool::decode(proto::etcd::DESCRIPTORS).expect("the build has made them")
 }
 
 /// The service by which members find each other; also served to peers.

@@ -6,12 +6,11 @@
 //! | `/livez` | `ok` | this member can read |
 //! | `/readyz` | `ok` | a linearizable read succeeds and nothing is damaged or full |
 //! | `/version` | versions as JSON | always |
-//! | `/metrics` | Prometheus' text format | always |
+//! | `/metrics` | metrics as Prometheus reads them | always |
 //!
-//! `?verbose` lists the checks. Metrics are read off when asked for: they cost nothing otherwise.
+//! `?verbose` lists the checks.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
@@ -22,6 +21,7 @@ use tower::service_fn;
 
 use super::ETCD_VERSION;
 use crate::limits::HEALTH_PATIENCE;
+use crate::metrics::report;
 use crate::server::Handle;
 
 /// Adds the paths to a router.
@@ -59,7 +59,7 @@ async fn answer(handle: &Handle, request: &Parts) -> Response<AxumBody> {
                 json!({ "etcdserver": ETCD_VERSION, "etcdcluster": ETCD_VERSION, "storage": ETCD_VERSION });
             respond(StatusCode::OK, "application/json", versions.to_string())
         }
-        _ => respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics(handle)),
+        _ => respond(StatusCode::OK, report::CONTENT_TYPE, report::text(handle)),
     }
 }
 
@@ -116,80 +116,4 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Axu
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
-}
-
-/// A row of the metrics: name, kind, help, value. The names are etcd's because the meaning is the same.
-type Metric = (&'static str, &'static str, &'static str, f64);
-
-fn metrics(handle: &Handle) -> String {
-    let status = handle.raft().status();
-    let leads = status.leader == Some(status.id);
-    let learner = status.members.get(&status.id).is_some_and(|(_, voter)| !voter);
-    let facts = handle.machine().facts();
-    let flag = |is: bool| f64::from(u8::from(is));
-    let rows: [Metric; 14] = [
-        ("etcd_server_has_leader", "gauge", "Whether a leader is known.", flag(status.leader.is_some())),
-        ("etcd_server_is_leader", "gauge", "Whether this member leads.", flag(leads)),
-        ("etcd_server_is_learner", "gauge", "Whether this member does not vote.", flag(learner)),
-        (
-            "etcd_server_proposals_committed_total",
-            "gauge",
-            "The newest entry known to be committed.",
-            status.committed.0 as f64,
-        ),
-        (
-            "etcd_server_proposals_applied_total",
-            "gauge",
-            "The newest entry that is applied.",
-            status.applied.0 as f64,
-        ),
-        ("kontiki_raft_term", "gauge", "The newest term seen.", status.term.0 as f64),
-        (
-            "kontiki_raft_log_purged_index",
-            "gauge",
-            "The last entry that is gone from the log.",
-            status.purged_index.0 as f64,
-        ),
-        ("kontiki_raft_members", "gauge", "Members, learners included.", status.members.len() as f64),
-        ("etcd_debugging_mvcc_current_revision", "gauge", "The newest revision.", facts.revision as f64),
-        (
-            "etcd_debugging_mvcc_compact_revision",
-            "gauge",
-            "The oldest readable revision.",
-            facts.compacted as f64,
-        ),
-        (
-            "etcd_mvcc_db_total_size_in_bytes",
-            "gauge",
-            "Bytes of the state on disk.",
-            handle.machine().size_bytes() as f64,
-        ),
-        (
-            "etcd_debugging_mvcc_watcher_total",
-            "gauge",
-            "Open watches.",
-            handle.machine().hub().watchers() as f64,
-        ),
-        (
-            "kontiki_no_space",
-            "gauge",
-            "Whether writes are refused because the disk is nearly full.",
-            flag(handle.no_space()),
-        ),
-        ("process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes()),
-    ];
-    let mut text = String::with_capacity(4096);
-    for (name, kind, help, value) in rows {
-        // Writing to a string cannot fail.
-        let _written = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    }
-    text
-}
-
-/// As the kernel says; 0 where it does not.
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map_or(0.0, |kib| (kib * 1024) as f64)
 }

@@ -314,6 +314,7 @@ impl Session {
         events: Vec<mvccpb::Event>,
         fragment: bool,
     ) -> Result<(), Gone> {
+        self.api.handle.machine().metrics().events.more(events.len() as u64);
         let parts = if fragment { fragments(events) } else { vec![events] };
         let last = parts.len() - 1;
         for (number, events) in parts.into_iter().enumerate() {

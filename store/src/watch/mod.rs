@@ -17,7 +17,7 @@ mod subscription;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -58,6 +58,8 @@ pub struct Hub {
     registry: Mutex<Registry>,
     /// Everything up to this revision is in the queues of those concerned, or they know that they lost it.
     published: AtomicI64,
+    /// Watchers that lost something and read it from history.
+    slow: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -87,24 +89,31 @@ struct Queue {
 }
 
 impl Watcher {
-    fn push(&self, revised: &Arc<Revised>, bytes: usize) {
+    /// Whether it has lost something with this, and had not before.
+    fn push(&self, revised: &Arc<Revised>, bytes: usize) -> bool {
         let mut queue = self.queue.lock();
         if queue.lost.is_some() {
-            return;
+            return false;
         }
         let full =
             queue.revised.len() >= WATCH_QUEUE_REVISIONS_MAX || queue.bytes + bytes > WATCH_QUEUE_BYTES_MAX;
         if full && !queue.revised.is_empty() {
             queue.lost = Some(revised.revision.0);
-        } else {
-            queue.bytes += bytes;
-            queue.revised.push_back((revised.clone(), bytes));
+            return true;
         }
+        queue.bytes += bytes;
+        queue.revised.push_back((revised.clone(), bytes));
+        false
     }
 
-    fn lose(&self, from: i64) {
-        self.queue.lock().lost.get_or_insert(from);
+    /// Whether it had lost nothing before.
+    fn lose(&self, from: i64) -> bool {
+        let mut queue = self.queue.lock();
+        let first = queue.lost.is_none();
+        queue.lost.get_or_insert(from);
+        drop(queue);
         self.news.notify_one();
+        first
     }
 
     fn pop(&self) -> Popped {
@@ -130,7 +139,7 @@ enum Popped {
 impl Hub {
     /// A hub that has published everything up to a revision.
     pub fn new(revision: i64) -> Self {
-        Self { registry: Mutex::default(), published: AtomicI64::new(revision) }
+        Self { registry: Mutex::default(), published: AtomicI64::new(revision), slow: AtomicUsize::new(0) }
     }
 
     /// Everything up to this revision has been published.
@@ -141,6 +150,11 @@ impl Hub {
     /// How many watch.
     pub fn watchers(&self) -> usize {
         self.registry.lock().watchers.len()
+    }
+
+    /// How many of them have lost something, and read it from history.
+    pub fn slow(&self) -> usize {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// Publishes revisions in order.
@@ -160,8 +174,8 @@ impl Hub {
             concerned.sort_unstable();
             concerned.dedup();
             for id in &concerned {
-                if let Some(watcher) = registry.watchers.get(id) {
-                    watcher.push(revised, bytes);
+                if registry.watchers.get(id).is_some_and(|watcher| watcher.push(revised, bytes)) {
+                    self.slow.fetch_add(1, Ordering::Relaxed);
                 }
             }
             woken.extend_from_slice(&concerned);
@@ -182,7 +196,9 @@ impl Hub {
         let registry = self.registry.lock();
         let from = self.published() + 1;
         for watcher in registry.watchers.values() {
-            watcher.lose(from);
+            if watcher.lose(from) {
+                self.slow.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.published.store(revision, Ordering::Release);
     }
@@ -207,14 +223,23 @@ impl Hub {
     /// The watcher will read history up to the returned revision; everything after it is queued again.
     fn resume(&self, watcher: &Watcher) -> i64 {
         let _not_while_publishing = self.registry.lock();
-        watcher.queue.lock().lost = None;
+        self.caught_up(watcher);
         self.published()
     }
 
     fn remove(&self, keys: &KeyRange, id: Id) {
         let mut registry = self.registry.lock();
         registry.index.remove(keys, id);
-        registry.watchers.remove(&id);
+        if let Some(watcher) = registry.watchers.remove(&id) {
+            self.caught_up(&watcher);
+        }
         registry.progress.remove(&id);
+    }
+
+    /// It misses nothing any more, or nobody cares.
+    fn caught_up(&self, watcher: &Watcher) {
+        if watcher.queue.lock().lost.take().is_some() {
+            self.slow.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

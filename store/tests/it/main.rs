@@ -14,6 +14,7 @@ mod flood;
 mod gateway;
 mod history;
 mod local;
+mod metrics;
 mod model;
 mod plain;
 mod queues;
