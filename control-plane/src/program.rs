@@ -58,7 +58,12 @@ pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 
 /// Writes the log to standard error; `RUST_LOG` chooses what is in it.
 pub fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,audit=warn"));
+    start_log_at("info,audit=warn");
+}
+
+/// The same, with another choice of what is logged than ours; that of the environment still comes first.
+pub fn start_log_at(filter: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Started twice only by a mistake of ours, which costs nothing but the second one.
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();

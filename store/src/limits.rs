@@ -92,8 +92,8 @@ pub const WATCH_RESPONSES_IN_FLIGHT: usize = 16;
 /// Bytes of events in one response to a client that asked for fragments; etcd's value (1.5 MiB and framing).
 pub const WATCH_RESPONSE_BYTES: usize = 2 << 20;
 
-/// Time between two progress messages to a quiet watch that asked for them; etcd's value.
-pub const WATCH_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// Shortest time between two progress messages to a quiet watch that asked for them: each costs a message for each watch.
+pub const WATCH_PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// How long a member tries to make a new learner a voter before it leaves that to an operator.
 pub const PROMOTE_PATIENCE: Duration = Duration::from_secs(600);
@@ -201,7 +201,7 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 pub const HTTP2_HEADER_BYTES_MAX: u32 = 16 << 10;
 
 /// Streams that a client has opened and reset before we looked at them; beyond, its connection is closed.
-pub const HTTP2_RESETS_PENDING_MAX: usize = 100;
+pub const HTTP2_RESETS_PENDING_MAX: usize = 20;
 
 /// Streams of one connection that we reset for the client's mistakes; beyond, it is closed.
 pub const HTTP2_RESETS_SENT_MAX: usize = 1024;

@@ -18,23 +18,21 @@ struct Command {
     flags: store::cli::Flags,
     #[command(subcommand)]
     ask: Option<store::ctl::Command>,
-    /// What to log: error, warn, info, debug, or a filter as in `store=debug`.
-    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info,openraft=error")]
-    log_level: String,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let command = Command::parse();
-    let filter = EnvFilter::try_new(&command.log_level).context("--log-level")?;
+    let Command { flags, ask } = Command::parse();
+    let flags = if ask.is_none() { flags.resolve()? } else { flags };
+    let filter = EnvFilter::try_new(flags.log_filter()).context("--log-level")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let out = &mut std::io::stdout();
-    if let Some(ask) = command.ask {
+    if let Some(ask) = ask {
         return Ok(store::ctl::run(ask, out).await?);
     }
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
-    Ok(store::cli::run(command.flags, shutdown).await?)
+    Ok(store::cli::run(flags, shutdown).await?)
 }
 
 /// Cancels on SIGINT and SIGTERM.

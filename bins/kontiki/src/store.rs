@@ -12,10 +12,11 @@ pub struct Store {
 
 impl Store {
     pub fn run(self) -> anyhow::Result<()> {
-        program::start_log();
+        let flags = self.flags.resolve()?;
+        program::start_log_at(&flags.log_filter());
         program::block_on(async move {
             let stop = program::until_asked_to_stop()?;
-            Ok(store::cli::run(self.flags, stop).await?)
+            Ok(store::cli::run(flags, stop).await?)
         })?
     }
 }

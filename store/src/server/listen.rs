@@ -20,6 +20,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server}
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
 use super::keys::Keys;
+use super::options::bind;
 use super::{Error, Listeners, Options};
 use crate::limits::{
     ACCEPT_PAUSE, CONNECTIONS_ACCEPTED_MAX, HTTP2_HEADER_BYTES_MAX, HTTP2_RESETS_PENDING_MAX,
@@ -40,13 +41,15 @@ pub fn spawn(
     tasks: &mut JoinSet<Result<(), Error>>,
     listeners: Listeners,
     options: &Options,
-    (peer, client): (Routes, Routes),
+    (peer, client, plain): (Routes, Routes, Routes),
     (peer_keys, client_keys): (Option<Arc<Keys>>, Option<Arc<Keys>>),
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let kind = |sockets, routes, keys, max| Kind { sockets, routes, keys, crowd: Arc::new(Crowd::new(max)) };
+    let metrics = bind(&options.listen_metrics)?;
     let kinds = [
         kind(listeners.peer, peer, peer_keys, PEER_CONNECTIONS_MAX),
+        kind(metrics, plain, client_keys.clone().filter(|_| options.metrics_tls), PEER_CONNECTIONS_MAX),
         kind(listeners.client, client, client_keys, options.connections_max()),
     ];
     for Kind { sockets, routes, keys, crowd } in kinds {

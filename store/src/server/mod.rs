@@ -105,7 +105,7 @@ impl Server {
         for keys in [&client_keys, &peer_keys].into_iter().flatten() {
             duties::keep_keys(&mut tasks, keys.clone(), &stop);
         }
-        let routes = (peer_routes.clone(), client_routes.clone());
+        let routes = (peer_routes.clone(), client_routes.clone(), service::plain_routes(&handle));
         listen::spawn(&mut tasks, listeners, &options, routes, (peer_keys, client_keys), &stop)?;
         bootstrap::initialize(&handle, &options, &identity).await?;
         Ok(Self { handle, peer_routes, client_routes, tasks, stop, _lock: lock })

@@ -65,6 +65,12 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Whether clients may also use JSON over HTTP; they may.
     pub gateway: bool,
+    /// Sockets for metrics and health alone.
+    pub listen_metrics: Vec<SocketAddr>,
+    /// Whether those use the keys of the client listeners.
+    pub metrics_tls: bool,
+    /// Milliseconds between two signs of life of a quiet watch that asked for them; 600 000, as etcd.
+    pub progress_notify_interval_ms: u64,
     /// Milliseconds of applying a batch of commands beyond which it is logged; 100, as etcd.
     pub warning_apply_duration_ms: u64,
     /// Milliseconds of a call with one answer beyond which it is logged; 300, as etcd.
@@ -115,6 +121,9 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 3 << 19,
             gateway: true,
+            listen_metrics: Vec::new(),
+            metrics_tls: false,
+            progress_notify_interval_ms: 600_000,
             warning_apply_duration_ms: 100,
             warning_unary_request_duration_ms: 300,
             connections_max: 0,
@@ -213,14 +222,14 @@ pub struct Listeners {
 impl Listeners {
     /// Binds what the options ask for.
     pub fn bind(options: &Options) -> Result<Self, Error> {
-        let bind = |addresses: &[SocketAddr]| {
-            let bound = addresses.iter().map(|&address| {
-                TcpListener::bind(address).map_err(|source| Error::Listen { address, source })
-            });
-            bound.collect::<Result<Vec<_>, _>>()
-        };
         Ok(Self { peer: bind(&options.listen_peer)?, client: bind(&options.listen_client)? })
     }
+}
+
+/// Binds addresses.
+pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let bind = |&address| TcpListener::bind(address).map_err(|source| Error::Listen { address, source });
+    addresses.iter().map(bind).collect()
 }
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ pub fn routes(handle: &Handle) -> Routes {
     Routes::from(plain::add(router, handle))
 }
 
+/// What is asked over plain HTTP, alone.
+pub fn plain_routes(handle: &Handle) -> Routes {
+    Routes::from(plain::add(Routes::default().into_axum_router(), handle))
+}
+
 /// Descriptions of etcd's protocol.
 pub(crate) fn protocol() -> DescriptorPool {
     DescriptorPool::decode(proto::etcd::DESCRIPTORS).expect("the build has made them")

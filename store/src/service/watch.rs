@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{AbortHandle, Abortable, FuturesUnordered};
@@ -20,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, convert, error};
-use crate::limits::{WATCH_PROGRESS_INTERVAL, WATCH_RESPONSE_BYTES, WATCH_RESPONSES_IN_FLIGHT};
+use crate::limits::{WATCH_PROGRESS_INTERVAL_MIN, WATCH_RESPONSE_BYTES, WATCH_RESPONSES_IN_FLIGHT};
 use crate::watch::{Asker, Delivery, Subscription};
 
 type Outgoing = mpsc::Sender<Result<pb::WatchResponse, Status>>;
@@ -100,8 +101,9 @@ struct Gone;
 
 impl Session {
     fn new(api: Api, outgoing: Outgoing, needs_leader: bool) -> Self {
-        let mut progress_ticks =
-            interval_at(Instant::now() + WATCH_PROGRESS_INTERVAL, WATCH_PROGRESS_INTERVAL);
+        let period = Duration::from_millis(api.handle.options().progress_notify_interval_ms);
+        let period = period.max(WATCH_PROGRESS_INTERVAL_MIN);
+        let mut progress_ticks = interval_at(Instant::now() + period, period);
         progress_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             api,

@@ -119,3 +119,77 @@ async fn when_all_places_are_taken_the_silent_leave_first() {
         slowest_put(channel).await;
     }
 }
+
+/// Frames of HTTP/2, as RFC 9113 lays them out: length, kind, flags, stream, payload.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// POST http://a/ in HPACK, by the static table.
+const REQUEST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
+
+/// Sends what a flood consists of until the other side has enough of it, or all is sent. Returns whether it hung up.
+async fn flooded(address: std::net::SocketAddr, flood: Vec<u8>) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    hello.extend(frame(SETTINGS, 0, 0, &[]));
+    stream.write_all(&hello).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let mut answers = Vec::new();
+    let reading = async { drop(read.read_to_end(&mut answers).await) };
+    let writing = async {
+        if write.write_all(&flood).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = async {
+        tokio::select! {
+            () = reading => {}
+            () = writing => {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_abuses_http2_is_hung_up_on() {
+    let (_server, address, _scratch) = start(|options| options).await;
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    slowest_put(&channel).await;
+    // Requests that are taken back at once, of which each has cost us something.
+    let resets = (0..20_000_u32).flat_map(|number| {
+        let stream = 2 * number + 1;
+        let mut pair = frame(HEADERS, END_HEADERS, stream, REQUEST);
+        pair.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        pair
+    });
+    // A header that never ends.
+    let mut endless = frame(HEADERS, 0, 1, REQUEST);
+    let piece = [&[0x40, 0x01, b'x', 0x7f, 0x81, 0x0f][..], &[b'y'; 2048]].concat();
+    (0..2000).for_each(|_| endless.extend(frame(CONTINUATION, 0, 1, &piece)));
+    let floods = [("rapid reset", resets.collect::<Vec<u8>>()), ("continuation", endless)];
+    for (name, flood) in floods {
+        let (hung_up, slowest) = tokio::join!(flooded(address, flood), slowest_put(&channel));
+        assert!(hung_up, "{name}");
+        assert!(slowest < Duration::from_secs(1), "{name}: {slowest:?}");
+    }
+    // Pings are answered one by one, and cost no memory.
+    let pings = (0..100_000).flat_map(|_| frame(PING, 0, 0, &[7; 8])).collect();
+    let slowest = tokio::select! {
+        _ = flooded(address, pings) => Duration::ZERO,
+        slowest = slowest_put(&channel) => slowest,
+    };
+    assert!(slowest < Duration::from_secs(1), "pings: {slowest:?}");
+    slowest_put(&channel).await;
+}

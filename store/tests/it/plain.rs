@@ -73,3 +73,17 @@ async fn a_member_without_a_quorum_is_not_well() {
     assert!(body.starts_with("[-]linearizable_read failed"), "{body}");
     server.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_have_a_listener_of_their_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = quick(Options { listen_metrics: vec![address], ..Options::single(scratch.path()) });
+    let server = Server::start(options).await.unwrap();
+    server.handle().read_revision().await.unwrap();
+    assert_eq!(ask(address, "GET /health").await.0, "HTTP/1.1 200 OK");
+    assert!(ask(address, "GET /metrics").await.1.contains("etcd_server_has_leader 1\n"));
+    let (_, body) = ask(address, "POST /v3/kv/range").await;
+    assert_eq!(body, "", "and nothing else");
+    server.stop().await.unwrap();
+}

@@ -1,17 +1,31 @@
 //! The command line of a member, with etcd's flags where they mean the same.
+//!
+//! Every flag can be given as a variable of the environment (`--max-txn-ops` as `ETCD_MAX_TXN_OPS`), or in a file.
+
+mod duration;
+mod file;
+mod others;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::directory;
+use crate::cli::others::Others;
 use crate::server::{ClusterState, Error, Options, Server, Tls, TlsFiles};
 
 /// Runs one member of a replicated key-value store that speaks the etcd v3 API.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
+    /// A YAML file with these flags as keys. With it, the flags of the command line are not looked at.
+    #[arg(long, env = "ETCD_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, or a filter as in `store=debug`.
+    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
     /// A name for this member; must be among the names of --initial-cluster.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
     pub name: String,
@@ -37,6 +51,9 @@ pub struct Flags {
         default_value = "http://localhost:2380"
     )]
     pub listen_peer_urls: Vec<String>,
+    /// Where to serve /metrics and /health alone, separated by commas, with the certificate for clients where https.
+    #[arg(long, env = "ETCD_LISTEN_METRICS_URLS", value_delimiter = ',')]
+    pub listen_metrics_urls: Vec<String>,
     /// Where the other members reach this one. [default: the first URL it listens on for them]
     #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS")]
     pub initial_advertise_peer_urls: Option<String>,
@@ -76,6 +93,54 @@ pub struct Flags {
     /// Bytes of one request.
     #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = 3 << 19)]
     pub max_request_bytes: usize,
+    /// Requests under way on one connection of a client.
+    #[arg(long, env = "ETCD_MAX_CONCURRENT_STREAMS", default_value_t = 100_000)]
+    pub max_concurrent_streams: u32,
+    /// Connections of clients; 0 for as many as the limit of open files allows.
+    #[arg(long, env = "ETCD_MAX_CONCURRENT_CONNECTIONS", default_value_t = 0)]
+    pub max_concurrent_connections: usize,
+    /// Silence after which a client is asked for a sign of life; 0 never asks.
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_INTERVAL", default_value = "10s", value_parser = duration::parse)]
+    pub grpc_keepalive_interval: Duration,
+    /// How long a client may take to give it.
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_TIMEOUT", default_value = "20s", value_parser = duration::parse)]
+    pub grpc_keepalive_timeout: Duration,
+    /// A batch of commands that takes longer to apply is logged.
+    #[arg(
+        long,
+        alias = "experimental-warning-apply-duration",
+        env = "ETCD_WARNING_APPLY_DURATION",
+        default_value = "100ms",
+        value_parser = duration::parse
+    )]
+    pub warning_apply_duration: Duration,
+    /// A call with one answer that takes longer is logged.
+    #[arg(
+        long,
+        alias = "experimental-warning-unary-request-duration",
+        env = "ETCD_WARNING_UNARY_REQUEST_DURATION",
+        default_value = "300ms",
+        value_parser = duration::parse
+    )]
+    pub warning_unary_request_duration: Duration,
+    /// Time between two signs of life of a quiet watch that asked for them.
+    #[arg(
+        long,
+        alias = "experimental-watch-progress-notify-interval",
+        env = "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL",
+        default_value = "10m",
+        value_parser = duration::parse
+    )]
+    pub watch_progress_notify_interval: Duration,
+    /// Time between two comparisons of the members' states; 0 never compares.
+    #[arg(
+        long,
+        alias = "experimental-corrupt-check-time",
+        env = "ETCD_CORRUPT_CHECK_TIME",
+        default_value = "10m",
+        value_parser = duration::parse
+    )]
+    pub corrupt_check_time: Duration,
     /// Whether clients may use JSON over HTTP as well as gRPC.
     #[arg(
         long,
@@ -97,7 +162,15 @@ pub struct Flags {
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     pub trusted_ca_file: Option<PathBuf>,
     /// Clients must present a certificate of --trusted-ca-file, which alone means the same.
-    #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", requires = "trusted_ca_file")]
+    #[arg(
+        long,
+        env = "ETCD_CLIENT_CERT_AUTH",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
     pub client_cert_auth: bool,
     /// Certificates of clients that were revoked (PEM file).
     #[arg(long, env = "ETCD_CLIENT_CRL_FILE", requires = "trusted_ca_file")]
@@ -112,15 +185,30 @@ pub struct Flags {
     #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE")]
     pub peer_trusted_ca_file: Option<PathBuf>,
     /// Accepted for compatibility: with --peer-cert-file, members always verify each other.
-    #[arg(long, env = "ETCD_PEER_CLIENT_CERT_AUTH")]
+    #[arg(
+        long,
+        env = "ETCD_PEER_CLIENT_CERT_AUTH",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
     pub peer_client_cert_auth: bool,
     /// Certificates of members that were revoked (PEM file).
     #[arg(long, env = "ETCD_PEER_CRL_FILE")]
     pub peer_crl_file: Option<PathBuf>,
+    /// What etcd has and we have not.
+    #[command(flatten)]
+    pub others: Others,
 }
 
 /// Runs a member until `shutdown`.
 pub async fn run(flags: Flags, shutdown: CancellationToken) -> Result<(), Error> {
+    let flags = flags.resolve()?;
+    for warning in flags.others.judge()? {
+        tracing::warn!("{warning}");
+    }
     let options = flags.options()?;
     let (clients, peer) = (options.client_urls.join(", "), options.peer_url.clone());
     let server = Server::start(options).await?;
@@ -129,8 +217,29 @@ pub async fn run(flags: Flags, shutdown: CancellationToken) -> Result<(), Error>
 }
 
 impl Flags {
+    /// These flags, or those of the file they name.
+    pub fn resolve(self) -> Result<Self, Error> {
+        match &self.config_file {
+            Some(path) => file::read(path),
+            None => Ok(self),
+        }
+    }
+
+    /// What is logged, as a filter of tracing.
+    pub fn log_filter(&self) -> String {
+        match self.log_level.as_str() {
+            // etcd's most severe levels.
+            "panic" | "fatal" | "dpanic" => "error".to_owned(),
+            "info" => "info,openraft=error".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+
     /// The options these flags stand for; reads the files they name.
     pub fn options(&self) -> Result<Options, Error> {
+        if self.client_cert_auth && self.trusted_ca_file.is_none() {
+            return Err(refuse("client-cert-auth", "--trusted-ca-file is needed to know whom to trust"));
+        }
         let peer_url = match (&self.initial_advertise_peer_urls, self.listen_peer_urls.first()) {
             (Some(url), _) | (None, Some(url)) => url.trim_end_matches('/').to_owned(),
             (None, None) => return Err(refuse("listen-peer-urls", "at least one is needed")),
@@ -176,6 +285,16 @@ impl Flags {
             txn_ops_max: self.max_txn_ops,
             request_bytes_max: self.max_request_bytes,
             gateway: self.enable_grpc_gateway,
+            listen_metrics: addresses("listen-metrics-urls", &self.listen_metrics_urls)?,
+            metrics_tls: self.listen_metrics_urls.iter().any(|url| url.starts_with("https://")),
+            streams_max: self.max_concurrent_streams,
+            connections_max: self.max_concurrent_connections,
+            keepalive_interval_ms: milliseconds(self.grpc_keepalive_interval),
+            keepalive_timeout_ms: milliseconds(self.grpc_keepalive_timeout),
+            warning_apply_duration_ms: milliseconds(self.warning_apply_duration),
+            warning_unary_request_duration_ms: milliseconds(self.warning_unary_request_duration),
+            progress_notify_interval_ms: milliseconds(self.watch_progress_notify_interval),
+            hash_check_interval_s: self.corrupt_check_time.as_secs(),
             ..Options::default()
         })
     }
@@ -193,6 +312,10 @@ impl Flags {
         }
         Ok(members)
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn backup_interval(text: &str) -> Result<std::time::Duration, String> {
@@ -228,20 +351,12 @@ fn tls(
     Tls::from_files(files).map(Some)
 }
 
-/// A duration as etcd writes it: hours, or a number with a unit.
+/// How long history is kept: hours, or a duration.
 fn seconds(text: &str) -> Result<u64, Error> {
-    let wrong = || refuse("auto-compaction-retention", &format!("{text} is not a number with h, m or s"));
-    let (number, unit) = match text.strip_suffix(['h', 'm', 's']) {
-        Some(number) => (number, text.chars().last()),
-        None => (text, None),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor = match unit {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some(_) | None => 3600,
-    };
-    number.checked_mul(factor).ok_or_else(wrong)
+    let hours = text.parse::<u64>().ok().map(|hours| hours.checked_mul(3600));
+    let read = hours.map(|seconds| seconds.ok_or_else(|| format!("{text} hours are too many")));
+    let read = read.unwrap_or_else(|| duration::parse(text).map(|duration| duration.as_secs()));
+    read.map_err(|detail| refuse("auto-compaction-retention", &detail))
 }
 
 #[cfg(test)]
@@ -268,6 +383,13 @@ mod tests {
             "--advertise-client-urls=http://b:2479",
             "--initial-cluster=a=http://127.0.0.1:2380,b=http://127.0.0.1:2480",
             "--auto-compaction-retention=30m",
+            "--client-cert-auth=false",
+            "--experimental-warning-apply-duration=1s",
+            "--max-concurrent-streams=7",
+            "--logger",
+            "zap",
+            "--pre-vote",
+            "--enable-grpc-gateway",
         ])
         .unwrap();
         options.validate().unwrap();
@@ -276,7 +398,29 @@ mod tests {
         assert_eq!(options.listen_client.len(), 2);
         assert_eq!(options.client_urls, ["http://b:2479"]);
         assert_eq!(options.history_window_s, 1800);
+        assert_eq!(
+            (options.warning_apply_duration_ms, options.streams_max, options.gateway),
+            (1000, 7, true)
+        );
         assert_eq!(options.data_dir, Path::new("b.kontiki"));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_unless_it_asks_for_nothing() {
+        let judge = |argument: &str| {
+            let all = ["kontiki-store", argument];
+            <Command as clap::Parser>::try_parse_from(all).unwrap().flags.others.judge()
+        };
+        for harmless in ["--auto-tls=false", "--cors=*", "--quota-backend-bytes=0", "--unsafe-no-fsync=false"]
+        {
+            assert_eq!(judge(harmless).unwrap(), Vec::<String>::new(), "{harmless}");
+        }
+        for refused in ["--auto-tls", "--force-new-cluster", "--wal-dir=/d", "--peer-cert-allowed-cn=x"] {
+            let error = judge(refused).unwrap_err().to_string();
+            assert!(error.contains("not supported"), "{refused}: {error}");
+        }
+        let ignored = judge("--quota-backend-bytes=8589934592").unwrap();
+        assert!(ignored[0].starts_with("--quota-backend-bytes is ignored: there is no quota"), "{ignored:?}");
     }
 
     #[test]
@@ -285,6 +429,7 @@ mod tests {
             (["--initial-cluster=a"], "initial-cluster"),
             (["--auto-compaction-retention=soon"], "auto-compaction-retention"),
             (["--listen-client-urls=http://127.0.0.1"], "listen-client-urls"),
+            (["--client-cert-auth"], "client-cert-auth"),
         ] {
             assert!(matches!(options(&arguments), Err(Error::Options { option, .. }) if option == expect));
         }
