@@ -33,9 +33,10 @@
 //!
 //! # Limits and what is left out on purpose
 //!
-//! Memory does not grow with the data. There is no defragmentation, because compaction gives space back by itself. There
-//! are no users and roles: who may connect is decided by certificates.
+//! Memory does not grow with the data. There is no defragmentation, because compaction gives space back by itself. Whoever
+//! embeds the store is trusted: users and roles are for clients of the API.
 
+pub mod auth;
 pub mod backup;
 pub mod cli;
 mod codec;
@@ -54,4 +55,4 @@ pub mod service;
 mod throttle;
 pub mod watch;
 
-pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls, TlsFiles};
+pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls, TlsFiles, TokenKind};

@@ -214,3 +214,50 @@ pub const GATEWAY_ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How long the only message of a request may take to arrive.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Steps of PBKDF2 with HMAC-SHA-512 at the default cost: a little more than the 210 000 that OWASP advises; about a tenth of a second.
+pub const PASSWORD_STEPS_AT_COST_10: u32 = 3_300 << 6;
+
+/// Logins and changes of passwords that wait for their turn at one member: some ten seconds of hashing on two cores.
+/// Beyond, callers are refused.
+pub const PASSWORDS_WAITING_MAX: usize = 128;
+
+/// Bytes of a password, or of the name of a user or role.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Users of a store. They are in memory, some hundred bytes each.
+pub const USERS_MAX: usize = 100_000;
+
+/// Roles of a store.
+pub const ROLES_MAX: usize = 100_000;
+
+/// Roles of a user. A check looks at all of them.
+pub const ROLES_PER_USER_MAX: usize = 1000;
+
+/// Ranges a role is granted.
+pub const PERMISSIONS_PER_ROLE_MAX: usize = 10_000;
+
+/// Bytes of the keys of the ranges a role is granted: a role is one record.
+pub const PERMISSION_BYTES_PER_ROLE_MAX: usize = 1 << 20;
+
+/// Tokens that are good at a time. They are in memory, some hundred bytes each.
+pub const TOKENS_MAX: usize = 100_000;
+
+/// Tokens renewed or ended by one command; the rest follows in the next.
+pub const TOKENS_PER_COMMAND_MAX: usize = 1000;
+
+/// Parts of a token's life after which its use is told to the other members: a token lives at most this part longer
+/// after its last use than it was promised, and costs as many commands.
+pub const TOKEN_RENEWALS_PER_LIFE: u32 = 3;
+
+/// Longest time between two looks at the tokens that were used or are due.
+pub const TOKEN_TICK: Duration = Duration::from_secs(1);
+
+/// Looks in the life of a token, if it is short.
+pub const TOKEN_TICKS_PER_LIFE: u32 = 10;
+
+/// How often a request is repeated when users or roles change while it runs.
+pub const AUTH_ATTEMPTS: u32 = 4;
+
+/// How long a request waits for this member to learn of a change of users or roles that the others know.
+pub const AUTH_PATIENCE: Duration = Duration::from_secs(1);

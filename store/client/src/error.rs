@@ -1,6 +1,6 @@
 //! Why the store refused or failed.
 
-use crate::Revision;
+use crate::{Denial, Revision};
 
 /// What can go wrong with a request to the store.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum Error {
     /// A lease of that id exists already.
     #[error("lease already exists")]
     LeaseExists,
+    /// The caller is not known, or may not do that.
+    #[error("{0}")]
+    Denied(Denial),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -55,10 +58,17 @@ impl Error {
             | Self::FutureRevision { .. }
             | Self::LeaseNotFound
             | Self::LeaseExists
+            | Self::Denied(_)
             | Self::Invalid(_)
             | Self::TooLarge(_)
             | Self::NoSpace(_)
             | Self::Internal(_) => false,
         }
+    }
+}
+
+impl From<Denial> for Error {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 
 mod compare;
+mod denial;
 mod error;
 pub mod limits;
 pub mod memory;
@@ -20,6 +21,7 @@ pub mod remote;
 pub mod testing;
 pub mod validate;
 
+pub use denial::Denial;
 pub use error::Error;
 
 /// Counter of mutating transactions; 0 means "now" in requests. The first write has revision 2, as in etcd.

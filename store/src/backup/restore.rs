@@ -16,6 +16,8 @@
 //! | at an older revision | what was written later is left out; a key whose lease has ended since is kept without it |
 //! | leases | keep their time to live and start over |
 //! | time index | dropped when history is, see above |
+//! | users and roles | as in the image, whatever the moment; auth stays on if it was |
+//! | tokens | dropped |
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -25,6 +27,7 @@ use bytes::Bytes;
 
 use super::file::{self, parent, sync_directory};
 use super::{Error, Header};
+use crate::auth;
 use crate::engine::{Batch, Engine, Reader, rocks::RocksEngine};
 use crate::limits::RESTORE_BATCH_BYTES;
 use crate::mvcc::facts::{self, Facts};
@@ -294,6 +297,7 @@ impl Writer<'_> {
                 let record = LeaseRecord { renewed: 0, ..LeaseRecord::decode(&value)? };
                 self.put(key, record.encode())
             }
+            Some(&layout::AUTH) if auth::record::is_token(&key) => Ok(()),
             Some(_) | None => self.put(key, value),
         }
     }

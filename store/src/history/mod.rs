@@ -21,6 +21,7 @@ use store_client::{Error as Refusal, KeyRange, Kv, Range, RangeResult, Revision,
 use tokio::sync::mpsc;
 
 use crate::Handle;
+use crate::auth::check::Access;
 use crate::limits::{DIFF_BYTES_PER_PIECE, DIFF_PIECES_IN_FLIGHT, DIFFS_MAX};
 use crate::mvcc::diff::Difference;
 use crate::mvcc::draft::Failure;
@@ -78,6 +79,7 @@ impl Handle {
             .permit_diff()
             .ok_or_else(|| Refusal::Unavailable(format!("{DIFFS_MAX} comparisons are under way already")))?;
         let machine = self.machine().clone();
+        self.check_keys(&keys, Access::Read).await?;
         // Refuses before the first piece, so that the caller sees it at once.
         machine.check_readable(from)?;
         machine.check_readable(to)?;
@@ -85,7 +87,8 @@ impl Handle {
         let member = self.clone();
         tokio::task::spawn_blocking(move || {
             let _while_it_lasts = permit;
-            let mut gather = Gather { sender: &sender, piece: Vec::new(), bytes: 0 };
+            let mut gather =
+                Gather { member: &member, keys: &keys, sender: &sender, piece: Vec::new(), bytes: 0 };
             let result = machine.diff(&keys, from, to, &mut |difference| gather.push(difference));
             let result = result.map_err(|failure| match failure {
                 Failure::Refused(refusal) => refusal,
@@ -103,6 +106,8 @@ impl Handle {
 
 /// Differences on their way out, in pieces of bounded size.
 struct Gather<'a> {
+    member: &'a Handle,
+    keys: &'a KeyRange,
     sender: &'a mpsc::Sender<Result<Vec<Difference>, Refusal>>,
     piece: Vec<Difference>,
     bytes: usize,
@@ -119,6 +124,12 @@ impl Gather<'_> {
     fn flush(&mut self) -> ControlFlow<()> {
         self.bytes = 0;
         let piece = std::mem::take(&mut self.piece);
+        // What was read is shown only if the caller may still read it now that it was.
+        if let Err(denied) = self.member.check_keys_now(self.keys, Access::Read) {
+            // If nobody reads any more, nobody needs to know.
+            drop(self.sender.blocking_send(Err(denied)));
+            return ControlFlow::Break(());
+        }
         if piece.is_empty() || self.sender.blocking_send(Ok(piece)).is_ok() {
             return ControlFlow::Continue(());
         }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{Error, Moment};
 use crate::Handle;
+use crate::auth::check::Access;
 use crate::limits::{UNDELETE_BYTES_PER_TXN, UNDELETE_EXAMPLES, UNDELETE_KEYS_PER_TXN};
 use crate::machine::Machine;
 use crate::mvcc::draft::Failure;
@@ -60,7 +61,11 @@ impl Handle {
             None => None,
         };
         self.confirm().await?;
-        self.refuse_newer(&ask, at).await?;
+        self.check_keys(&ask.keys, Access::ReadWrite).await?;
+        let newer = self.refuse_newer(&ask, at).await;
+        // The refusal names keys: it is for those only who may still read them.
+        self.check_keys(&ask.keys, Access::ReadWrite).await?;
+        newer?;
         let (sender, mut batches) = mpsc::channel(1);
         let (machine, keys) = (self.machine().clone(), ask.keys.clone());
         let reading = tokio::task::spawn_blocking(move || {

@@ -7,6 +7,8 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use store_client::{Compare, KeyRange, LeaseId, Op, Order, Range, Revision, Target, Txn};
 
+use crate::auth::change::ChangeRecord;
+use crate::auth::{Caller, Change};
 use crate::codec;
 
 /// A command, owned.
@@ -39,12 +41,31 @@ pub enum Command {
         /// Milliseconds since 1970 UTC.
         unix_ms: u64,
     },
+    /// Change users, roles or tokens.
+    Auth(Change),
 }
 
 impl Command {
     /// The command's bytes.
     pub fn encode(&self) -> Result<Bytes, codec::Error> {
-        codec::encode(&match self {
+        codec::encode(&self.record())
+    }
+
+    /// The bytes of the command as somebody proposes it, who may be refused.
+    pub fn encode_for(&self, caller: &Caller) -> Result<Bytes, codec::Error> {
+        let (user, auth_revision) = match (caller, self) {
+            (Caller::Trusted, _) => return self.encode(),
+            (Caller::Nobody, Self::Txn(txn)) => {
+                return codec::encode(&CommandRecord::TxnOfNobody(txn_record(txn)));
+            }
+            (Caller::Nobody, _) => ("", 0),
+            (Caller::User(identity), _) => (identity.name.as_str(), identity.revision),
+        };
+        codec::encode(&CommandRecord::Of { user, auth_revision, command: &self.encode()? })
+    }
+
+    fn record(&self) -> CommandRecord<'_> {
+        match self {
             Self::Txn(txn) => CommandRecord::Txn(txn_record(txn)),
             Self::Compact(revision) => CommandRecord::Compact(revision.0),
             Self::LeaseGrant { id, ttl_s } => CommandRecord::LeaseGrant { id: id.0, ttl_s: *ttl_s },
@@ -55,12 +76,32 @@ impl Command {
                 leases: leases.iter().map(|(id, renewed)| (id.0, *renewed)).collect(),
             },
             Self::Note { unix_ms } => CommandRecord::Note { unix_ms: *unix_ms },
-        })
+            Self::Auth(change) => CommandRecord::Auth(change.record()),
+        }
     }
 
-    /// Reads a command; its byte strings are slices of `bytes`.
+    /// Reads a command and who proposed it; its byte strings are slices of `bytes`.
+    pub fn decode_with_caller(bytes: &Bytes) -> Result<(Caller, Self), codec::Error> {
+        match codec::decode(bytes)? {
+            CommandRecord::TxnOfNobody(record) => Ok((Caller::Nobody, Self::Txn(txn(&record, bytes)?))),
+            CommandRecord::Of { user, auth_revision, command } => {
+                let caller = match user {
+                    "" => Caller::Nobody,
+                    user => Caller::user(user, auth_revision),
+                };
+                Ok((caller, Self::decode(&bytes.slice_ref(command))?))
+            }
+            record => Ok((Caller::Trusted, Self::of_record(record, bytes)?)),
+        }
+    }
+
+    /// Reads a command that nobody else proposed; its byte strings are slices of `bytes`.
     pub fn decode(bytes: &Bytes) -> Result<Self, codec::Error> {
-        Ok(match codec::decode(bytes)? {
+        Self::of_record(codec::decode(bytes)?, bytes)
+    }
+
+    fn of_record(record: CommandRecord<'_>, bytes: &Bytes) -> Result<Self, codec::Error> {
+        Ok(match record {
             CommandRecord::Txn(record) => Self::Txn(txn(&record, bytes)?),
             CommandRecord::Compact(revision) => Self::Compact(Revision(revision)),
             CommandRecord::LeaseGrant { id, ttl_s } => Self::LeaseGrant { id: LeaseId(id), ttl_s },
@@ -71,6 +112,10 @@ impl Command {
                 leases: leases.into_iter().map(|(id, renewed)| (LeaseId(id), renewed)).collect(),
             },
             CommandRecord::Note { unix_ms } => Self::Note { unix_ms },
+            CommandRecord::Auth(record) => Self::Auth(Change::of_record(&record)?),
+            CommandRecord::TxnOfNobody(_) | CommandRecord::Of { .. } => {
+                return Err(codec::Error::Malformed("a command within a command".to_owned()));
+            }
         })
     }
 }
@@ -79,11 +124,28 @@ impl Command {
 enum CommandRecord<'a> {
     Txn(TxnRecord<'a>),
     Compact(i64),
-    LeaseGrant { id: i64, ttl_s: i64 },
+    LeaseGrant {
+        id: i64,
+        ttl_s: i64,
+    },
     LeaseRevoke(i64),
     LeaseRenew(Vec<i64>),
-    LeaseExpire { term: u64, leases: Vec<(i64, u64)> },
-    Note { unix_ms: u64 },
+    LeaseExpire {
+        term: u64,
+        leases: Vec<(i64, u64)>,
+    },
+    Note {
+        unix_ms: u64,
+    },
+    Auth(ChangeRecord<'a>),
+    /// A transaction of a client that did not say who it is: what most are while auth is off, so it costs nothing.
+    TxnOfNobody(TxnRecord<'a>),
+    /// A command of a client; no user for one that did not say who it is. The command is one of those above.
+    Of {
+        user: &'a str,
+        auth_revision: u64,
+        command: &'a [u8],
+    },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -262,6 +324,29 @@ mod tests {
         assert_eq!(format!("{:?}", Command::decode(&bytes).unwrap()), format!("{put:?}"));
         let renew = Command::LeaseRenew(vec![LeaseId(7)]).encode().unwrap();
         assert_eq!(renew.as_ref(), b"\x01\x04\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn who_proposed_a_command_is_read_back() {
+        let txn = Command::Txn(Txn { success: vec![Op::put("k", "v")], ..Txn::default() });
+        let compact = Command::Compact(Revision(7));
+        let callers = [Caller::Trusted, Caller::Nobody, Caller::user("ann", 9)];
+        for caller in callers {
+            for command in [&txn, &compact] {
+                let bytes = command.encode_for(&caller).unwrap();
+                let (found, read) = Command::decode_with_caller(&bytes).unwrap();
+                assert_eq!(found, caller);
+                assert_eq!(format!("{read:?}"), format!("{command:?}"));
+            }
+        }
+        let nobody = txn.encode_for(&Caller::Nobody).unwrap();
+        assert_eq!(nobody.len(), txn.encode().unwrap().len(), "nothing more to write while auth is off");
+        let ann = Caller::user("ann", 9);
+        let inner = txn.encode_for(&ann).unwrap();
+        let nested = CommandRecord::Of { user: "root", auth_revision: 9, command: &inner };
+        let nested = codec::encode(&nested).unwrap();
+        assert!(Command::decode_with_caller(&nested).is_err(), "one command, one caller");
+        assert!(Command::decode(&inner).is_err());
     }
 
     #[test]

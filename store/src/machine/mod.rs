@@ -21,11 +21,13 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use raft::{Batch, Committed, StateMachine, StateMachineError, Work};
 use store_client::{
-    Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
+    Denial, Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::auth::draft::Place;
+use crate::auth::{self, Caller, Published, State, check::Rights};
 use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
@@ -44,6 +46,8 @@ pub struct Machine {
     facts: RwLock<Facts>,
     hub: Arc<Hub>,
     deadlines: Deadlines,
+    auth: Published,
+    tokens: auth::token::Deadlines,
     /// Removing old versions and replacing the state exclude each other.
     housekeeping: Mutex<()>,
     compacted: Notify,
@@ -63,11 +67,16 @@ impl Machine {
         let facts = facts::read(reader.as_ref())?;
         let deadlines = Deadlines::default();
         deadlines.replace(lease::read_all(reader.as_ref())?, Instant::now());
+        let auth = auth::record::read_all(reader.as_ref())?;
+        let tokens = auth::token::Deadlines::default();
+        tokens.replace(renewals(&auth), Instant::now());
         Ok(Self {
             engine,
             facts: RwLock::new(facts),
             hub: Arc::new(Hub::new(facts.revision)),
             deadlines,
+            auth: Published::new(auth),
+            tokens,
             housekeeping: Mutex::new(()),
             compacted: Notify::new(),
             work,
@@ -103,6 +112,84 @@ impl Machine {
     /// When leases end, as this member sees it.
     pub fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &Published {
+        &self.auth
+    }
+
+    /// When tokens end, as this member sees it.
+    pub fn tokens(&self) -> &auth::token::Deadlines {
+        &self.tokens
+    }
+
+    /// Reads on behalf of a caller: checks its rights, and shows nothing of what was read if those have changed
+    /// meanwhile. Then the refusal is [`Denial::OldRevision`], and the caller may try again.
+    pub fn read_as<T>(
+        &self,
+        caller: &Caller,
+        check: impl FnOnce(&Rights<'_>) -> Result<(), Failure>,
+        read: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if matches!(caller, Caller::Trusted) || !self.auth.enabled() {
+            return read();
+        }
+        let ticket = self.auth.ticket().ok_or(Denial::OldRevision)?;
+        check(&ticket.state.rights(caller)?)?;
+        let result = read()?;
+        if !self.auth.is_good(&ticket) {
+            return Err(Denial::OldRevision.into());
+        }
+        Ok(result)
+    }
+
+    /// [`Machine::range`] on behalf of a caller.
+    pub fn range_as(&self, caller: &Caller, range: &Range) -> Result<RangeResult, Failure> {
+        self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.range(range))
+    }
+
+    /// [`Machine::read_only_txn`] on behalf of a caller.
+    pub fn read_only_txn_as(&self, caller: &Caller, txn: &Txn) -> Result<TxnResult, Failure> {
+        let check = |rights: &Rights<'_>| rights.txn(txn, &mut |lease| self.lease_keys(lease));
+        self.read_as(caller, check, || self.read_only_txn(txn))
+    }
+
+    /// [`Machine::lease`] on behalf of a caller: who wants to know the keys must be allowed to read them.
+    pub fn lease_as(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<Option<(LeaseRecord, Vec<Bytes>)>, Failure> {
+        let check = |rights: &Rights<'_>| match keys {
+            true => rights.read_lease(id, &mut |lease| self.lease_keys(lease)),
+            false => Ok(()),
+        };
+        self.read_as(caller, check, || Ok(self.lease(id, keys)?))
+    }
+
+    /// [`Machine::leases`] on behalf of a caller. As in etcd, who wants to know them must be allowed to read all their
+    /// keys.
+    pub fn leases_as(&self, caller: &Caller) -> Result<Vec<LeaseId>, Failure> {
+        let check = |rights: &Rights<'_>| {
+            let leases = if let Rights::All = rights { Vec::new() } else { self.leases()? };
+            let mut keys = |lease| self.lease_keys(lease);
+            leases.into_iter().try_for_each(|lease| rights.read_lease(lease, &mut keys))
+        };
+        self.read_as(caller, check, || Ok(self.leases()?))
+    }
+
+    /// Refuses a caller who may not renew a lease.
+    pub fn check_renewal(&self, caller: &Caller, id: LeaseId) -> Result<(), Failure> {
+        let check = |rights: &Rights<'_>| rights.write_lease(id, &mut |lease| self.lease_keys(lease));
+        self.read_as(caller, check, || Ok(()))
+    }
+
+    /// Keys attached to a lease as they are now.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, mvcc::Error> {
+        let reader = self.engine.reader();
+        Draft::new(reader.as_ref(), self.facts()).attached(id)
     }
 
     /// Bytes the state takes on disk, roughly.
@@ -278,12 +365,17 @@ impl Machine {
         let mut draft = Draft::new(reader.as_ref(), before);
         let mut events = Vec::new();
         let mut responses = Vec::with_capacity(batch.commands.len());
+        let mut auth = auth::Draft::new(self.auth.state());
         for committed in &batch.commands {
-            responses.push(run(&mut draft, committed, &mut events, &self.metrics)?);
+            responses.push(run(&mut draft, &mut auth, committed, &mut events, &self.metrics)?);
         }
         let mut writes = engine::Batch::default();
         let (after, revised) = draft.finish(&mut writes);
+        let drafted = auth.finish(&mut writes);
         facts::write_position(batch.position, &mut writes);
+        if drafted.is_some() {
+            self.auth.begin();
+        }
         self.metrics.commits.time(|| self.engine.write(&writes)).map_err(mvcc::Error::from)?;
         assert!(
             after.revision >= before.revision && after.compacted >= before.compacted,
@@ -291,6 +383,11 @@ impl Machine {
         );
         *self.facts.write() = after;
         self.deadlines.apply(&events, Instant::now());
+        if let Some(auth::draft::Drafted { state, events }) = drafted {
+            self.tokens.apply(&events, Instant::now());
+            // Before anything of this batch is shown to watches.
+            self.auth.put(state);
+        }
         self.metrics.revised(&revised);
         self.hub.publish(revised);
         if after.compacted > before.compacted {
@@ -303,15 +400,17 @@ impl Machine {
 /// Runs one command on the draft and encodes the answer; a refusal leaves no trace but its answer.
 fn run(
     draft: &mut Draft<'_>,
+    auth: &mut auth::Draft,
     committed: &Committed,
     events: &mut Vec<lease::Event>,
     metrics: &Metrics,
 ) -> Result<Bytes, Broken> {
-    let command = Command::decode(&committed.command)?;
+    let (caller, command) = Command::decode_with_caller(&committed.command)?;
     metrics.command(&command);
     let mut own_events = Vec::new();
     let answer = draft.command(|draft| {
-        let response = execute(draft, command, committed, &mut own_events)?;
+        auth.state().check(&caller, &command, &mut |lease| draft.attached(lease))?;
+        let response = execute(draft, auth, command, committed, &mut own_events)?;
         response.encode().map_err(|error| Refusal::TooLarge(error.to_string()).into())
     });
     match answer {
@@ -326,6 +425,7 @@ fn run(
 
 fn execute(
     draft: &mut Draft<'_>,
+    auth: &mut auth::Draft,
     command: Command,
     committed: &Committed,
     events: &mut Vec<lease::Event>,
@@ -376,7 +476,16 @@ fn execute(
             }
             Ok(done(draft))
         }
+        Command::Auth(change) => {
+            auth.apply(&change, Place { index: committed.index.0, term: committed.term.0 })?;
+            Ok(done(draft))
+        }
     }
+}
+
+/// The tokens of a state, each with its last renewal.
+fn renewals(auth: &State) -> impl Iterator<Item = (auth::token::TokenId, u64)> {
+    auth.tokens.iter().map(|(id, token)| (*id, token.renewed))
 }
 
 fn done(draft: &Draft<'_>) -> Response {
@@ -418,14 +527,18 @@ impl StateMachine for Machine {
 
     fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
         let _excluding_scrub = self.housekeeping.lock();
+        self.auth.begin();
         self.engine.restore(from).map_err(Broken::from)?;
         let reader = self.engine.reader();
         let facts = facts::read(reader.as_ref()).map_err(Broken::from)?;
         let leases = lease::read_all(reader.as_ref()).map_err(Broken::from)?;
+        let auth = auth::record::read_all(reader.as_ref()).map_err(Broken::from)?;
         let before = self.facts();
         assert!(facts.revision >= before.revision, "S1: an image is never older than the state it replaces");
         *self.facts.write() = facts;
         self.deadlines.replace(leases, Instant::now());
+        self.tokens.replace(renewals(&auth), Instant::now());
+        self.auth.put(Arc::new(auth));
         self.hub.skip_to(facts.revision);
         self.compacted.notify_one();
         Ok(())

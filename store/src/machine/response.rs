@@ -2,7 +2,7 @@
 
 use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
-use store_client::{Error as Refusal, KeyValue, LeaseId, OpResult, RangeResult, Revision, TxnResult};
+use store_client::{Denial, Error as Refusal, KeyValue, LeaseId, OpResult, RangeResult, Revision, TxnResult};
 
 use crate::codec;
 
@@ -58,6 +58,9 @@ enum RefusalRecord<'a> {
     Invalid(&'a str),
     TooLarge(&'a str),
     Internal(&'a str),
+    /// Place in [`Denial::ALL`].
+    Denied(u8),
+    Unavailable(&'a str),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -93,10 +96,15 @@ fn refusal_record(refusal: &Refusal) -> RefusalRecord<'_> {
         Refusal::LeaseExists => RefusalRecord::LeaseExists,
         Refusal::Invalid(text) => RefusalRecord::Invalid(text),
         Refusal::TooLarge(text) => RefusalRecord::TooLarge(text),
-        Refusal::NoSpace(text)
-        | Refusal::Unavailable(text)
-        | Refusal::Timeout(text)
-        | Refusal::Internal(text) => RefusalRecord::Internal(text),
+        Refusal::Denied(denial) => {
+            let place = Denial::ALL.iter().position(|listed| listed == denial);
+            let place = place.and_then(|place| u8::try_from(place).ok());
+            RefusalRecord::Denied(place.expect("all denials are listed, and they are few"))
+        }
+        Refusal::Unavailable(text) => RefusalRecord::Unavailable(text),
+        Refusal::NoSpace(text) | Refusal::Timeout(text) | Refusal::Internal(text) => {
+            RefusalRecord::Internal(text)
+        }
         Refusal::Slow => RefusalRecord::Internal("slow"),
     }
 }
@@ -110,6 +118,11 @@ fn refusal(record: &RefusalRecord<'_>) -> Refusal {
         RefusalRecord::Invalid(text) => Refusal::Invalid((*text).to_owned()),
         RefusalRecord::TooLarge(text) => Refusal::TooLarge((*text).to_owned()),
         RefusalRecord::Internal(text) => Refusal::Internal((*text).to_owned()),
+        RefusalRecord::Denied(place) => match Denial::ALL.get(usize::from(*place)) {
+            Some(denial) => Refusal::Denied(*denial),
+            None => Refusal::Internal(format!("denied for a reason {place} that this version does not know")),
+        },
+        RefusalRecord::Unavailable(text) => Refusal::Unavailable((*text).to_owned()),
     }
 }
 

@@ -26,6 +26,8 @@ pub const LEASES: u8 = b'l';
 pub const ATTACHMENTS: u8 = b'a';
 /// Tag of the table of times.
 pub const TIMES: u8 = b't';
+/// Tag of the table of users, roles and tokens; see [`auth::record`](crate::auth::record).
+pub const AUTH: u8 = b'u';
 /// Tag of the facts.
 pub const FACTS: u8 = b'm';
 

@@ -7,6 +7,7 @@
 //! | leases | `l`, lease u64 BE | granted time to live, index of the last renewal |
 //! | attachments | `a`, lease u64 BE, key | nothing |
 //! | times | `t`, moment u64 BE | revision, see [`times`] |
+//! | users | `u`, kind, name | see [`auth::record`](crate::auth::record) |
 //! | facts | `m`, name | see [`facts`] |
 //!
 //! The newest version of a key is the first entry of its group, so a read at any revision is one seek, and nothing is

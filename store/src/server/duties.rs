@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage};
+use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage, tokens};
 use crate::limits::{
     HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN,
     NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
@@ -36,6 +36,8 @@ pub fn spawn(
         }
     };
     tasks.spawn(until(Box::pin(end_leases(handle.clone()))));
+    let ttl = Duration::from_secs(options.auth_token_ttl_s);
+    tasks.spawn(until(Box::pin(tokens::keep(handle.clone(), ttl))));
     tasks.spawn(until(Box::pin(scrub(handle.clone()))));
     tasks.spawn(until(Box::pin(mind_space(handle.clone(), options.clone()))));
     tasks.spawn(until(Box::pin(promote(handle.clone(), promotions))));

@@ -20,10 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::access::patiently;
 use super::agreement::Verdict;
 use super::bootstrap::Identity;
 use super::broken::Broken;
 use super::{Options, renewals};
+use crate::auth::check::Rights;
+use crate::auth::{Caller, password::Hasher};
 use crate::backup::{self, export::Origin};
 use crate::history::{self, clock};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
@@ -40,6 +43,8 @@ use crate::watch::Subscription;
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
+    /// On whose behalf; whoever embeds the store is trusted.
+    caller: Caller,
 }
 
 struct Shared {
@@ -53,6 +58,7 @@ struct Shared {
     no_space: AtomicBool,
     images: Arc<Semaphore>,
     diffs: Arc<Semaphore>,
+    hasher: Hasher,
     broken: Broken,
     agreement: Mutex<Agreement>,
     clock: clock::Running,
@@ -85,6 +91,7 @@ impl Handle {
         let no_space = AtomicBool::new(false);
         let images = Arc::new(Semaphore::new(IMAGES_MAX));
         let clock = clock::Running::start(options.clock);
+        let hasher = Hasher::new(options.bcrypt_cost, machine.work());
         let shared = Shared {
             identity,
             options,
@@ -96,6 +103,7 @@ impl Handle {
             no_space,
             images,
             diffs: history::permits(),
+            hasher,
             broken: Broken::default(),
             agreement: Mutex::default(),
             clock,
@@ -103,7 +111,21 @@ impl Handle {
         };
         let warn_apply = Duration::from_millis(shared.options.warning_apply_duration_ms);
         shared.machine.metrics().warn_apply_over(warn_apply);
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), caller: Caller::Trusted }
+    }
+
+    /// The same member, for somebody else.
+    pub(crate) fn acting_for(&self, caller: Caller) -> Self {
+        Self { shared: self.shared.clone(), caller }
+    }
+
+    /// On whose behalf this handle acts.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.shared.hasher
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -221,15 +243,22 @@ impl Handle {
 
     /// Ids of all leases in order.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Error> {
-        self.confirm().await?;
-        let machine = self.shared.machine.clone();
-        self.blocking(move || Ok(machine.leases()?)).await
+        patiently!(self, |member| {
+            member.confirm().await?;
+            let (machine, caller) = (member.machine().clone(), member.caller.clone());
+            member.blocking(move || machine.leases_as(&caller)).await
+        })
     }
 
     /// Watches with control over progress and without copying; what the gRPC service uses.
-    pub(crate) fn subscribe(&self, watch: Watch) -> Result<Subscription, Error> {
+    pub(crate) async fn subscribe(&self, watch: Watch) -> Result<Subscription, Error> {
         validate::keys(&watch.keys)?;
-        Subscription::new(self.shared.machine.hub().clone(), self.shared.machine.clone(), watch)
+        patiently!(self, |member| {
+            let machine = member.machine();
+            let subscribe = || Ok(Subscription::new(machine.hub().clone(), machine.clone(), watch.clone())?);
+            let check = |rights: &Rights<'_>| Ok(rights.read(&watch.keys)?);
+            machine.read_as(&member.caller, check, subscribe).map_err(|failure| member.failure(failure))
+        })
     }
 
     /// Waits until this member holds everything acknowledged before the call.
@@ -240,14 +269,23 @@ impl Handle {
 
     /// Replicates a command and returns its answer.
     pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Error> {
-        let bytes = command.encode().map_err(|error| Error::TooLarge(error.to_string()))?;
+        let answer = match self.caller {
+            Caller::Trusted | Caller::Nobody => self.propose_once(command).await,
+            Caller::User(_) => patiently!(self, |member| member.propose_once(command).await),
+        };
+        answer.map(|(response, _)| response)
+    }
+
+    /// Replicates a command and returns its answer and its index.
+    pub(super) async fn propose_once(&self, command: &Command) -> Result<(Response, u64), Error> {
+        let bytes = command.encode_for(&self.caller).map_err(|error| Error::TooLarge(error.to_string()))?;
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Error::TooLarge(format!("a command has at most {RECORD_BYTES_MAX} bytes")));
         }
         let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(raft_error)?;
         match Response::decode(&proposed.response) {
             Ok(Response::Refused(refusal)) => Err(refusal),
-            Ok(response) => Ok(response),
+            Ok(response) => Ok((response, proposed.index.0)),
             Err(error) => Err(Error::Internal(error.to_string())),
         }
     }
@@ -271,7 +309,7 @@ impl Handle {
             .map_err(|failure| self.failure(failure))
     }
 
-    fn failure(&self, failure: Failure) -> Error {
+    pub(super) fn failure(&self, failure: Failure) -> Error {
         match failure {
             Failure::Refused(refusal) => refusal,
             Failure::Broken(error) => self.broken(error),
@@ -342,17 +380,28 @@ impl Handle {
         }
     }
 
+    async fn range_once(&self, range: Range) -> Result<RangeResult, Error> {
+        if !range.serializable {
+            self.confirm().await?;
+        }
+        let (machine, caller) = (self.shared.machine.clone(), self.caller.clone());
+        if let KeyRange::Key(_) = range.keys {
+            return machine.range_as(&caller, &range).map_err(|failure| self.failure(failure));
+        }
+        self.blocking(move || machine.range_as(&caller, &range)).await
+    }
+
     async fn read_only_txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         // Serializable only if every read in it says so.
         let local = !txn.success.is_empty() && txn.success.iter().chain(&txn.failure).all(is_serializable);
         if !local {
             self.confirm().await?;
         }
-        let machine = self.shared.machine.clone();
+        let (machine, caller) = (self.shared.machine.clone(), self.caller.clone());
         if is_single_keys(&txn) {
-            return machine.read_only_txn(&txn).map_err(|failure| self.failure(failure));
+            return machine.read_only_txn_as(&caller, &txn).map_err(|failure| self.failure(failure));
         }
-        self.blocking(move || machine.read_only_txn(&txn)).await
+        self.blocking(move || machine.read_only_txn_as(&caller, &txn)).await
     }
 
     fn check_space(&self, writes: bool) -> Result<(), Error> {
@@ -368,20 +417,19 @@ impl Handle {
 impl Kv for Handle {
     async fn range(&self, range: Range) -> Result<RangeResult, Error> {
         validate::range(&range)?;
-        if !range.serializable {
-            self.confirm().await?;
+        match self.caller {
+            Caller::Trusted | Caller::Nobody => self.range_once(range).await,
+            Caller::User(_) => patiently!(self, |member| member.range_once(range.clone()).await),
         }
-        let machine = self.shared.machine.clone();
-        if let KeyRange::Key(_) = range.keys {
-            return machine.range(&range).map_err(|failure| self.failure(failure));
-        }
-        self.blocking(move || machine.range(&range)).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         validate::txn(&txn)?;
         if is_read_only(&txn) {
-            return self.read_only_txn(txn).await;
+            return match self.caller {
+                Caller::Trusted | Caller::Nobody => self.read_only_txn(txn).await,
+                Caller::User(_) => patiently!(self, |member| member.read_only_txn(txn.clone()).await),
+            };
         }
         self.check_space(has_put(&txn))?;
         match self.propose(&Command::Txn(txn)).await? {
@@ -391,7 +439,7 @@ impl Kv for Handle {
     }
 
     async fn watch(&self, watch: Watch) -> Result<WatchStream, Error> {
-        let subscription = self.subscribe(watch)?;
+        let subscription = self.subscribe(watch).await?;
         Ok(Box::pin(stream::unfold(subscription, |mut subscription| async move {
             subscription.message().await.map(|message| (message, subscription))
         })))
@@ -417,14 +465,22 @@ impl Kv for Handle {
     }
 
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+        if self.must_identify() {
+            patiently!(self, |member| {
+                let (machine, caller) = (member.machine().clone(), member.caller.clone());
+                member.blocking(move || machine.check_renewal(&caller, id)).await
+            })?;
+        }
         let ttl_s = self.shared.renewals.renew(id).await?;
         Ok(Lease { id, granted_ttl_s: ttl_s, ttl_s, keys: Vec::new() })
     }
 
     async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<Lease, Error> {
-        self.confirm().await?;
-        let machine = self.shared.machine.clone();
-        let found = self.blocking(move || Ok(machine.lease(id, keys)?)).await?;
+        let found = patiently!(self, |member| {
+            member.confirm().await?;
+            let (machine, caller) = (member.machine().clone(), member.caller.clone());
+            member.blocking(move || machine.lease_as(&caller, id, keys)).await
+        })?;
         Ok(match found {
             None => Lease { id, granted_ttl_s: 0, ttl_s: -1, keys: Vec::new() },
             Some((record, keys)) => Lease {

@@ -1,5 +1,6 @@
 //! One member of a store: what it is made of and how long it lives.
 
+mod access;
 mod agreement;
 mod backups;
 mod bootstrap;
@@ -15,6 +16,7 @@ mod listen;
 mod options;
 mod renewals;
 mod seams;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::engine::{Engine, rocks::RocksEngine};
 use crate::limits::PROMOTIONS_WAITING_MAX;
 use crate::machine::Machine;
 use crate::service;
+pub(crate) use access::permissions;
 pub(crate) use agreement::Verdict;
 use bootstrap::Identity;
 pub use error::Error;
@@ -39,7 +42,7 @@ pub(crate) mod found {
 }
 use keys::Keys;
 pub use keys::{Tls, TlsFiles};
-pub use options::{ClusterState, Listeners, Options};
+pub use options::{ClusterState, Listeners, Options, TokenKind};
 pub use seams::Seams;
 
 /// A member that is up. Dropping it stops it at once, as a crash would; [`Server::run`] stops it in order.

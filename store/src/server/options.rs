@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Tls};
+use crate::auth::password;
 use crate::backup::directory::Retention;
 use crate::history::Clock;
 use crate::limits::FILES_RESERVED;
@@ -21,6 +22,15 @@ pub enum ClusterState {
     New,
     /// The cluster runs, and this member was added to it.
     Existing,
+}
+
+/// What stands for a user who has shown a password.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// A random token that every member knows.
+    #[default]
+    Simple,
 }
 
 /// Options of a [`Server`](crate::Server). [`Options::single`] and [`Options::member`] fill in what most need.
@@ -61,6 +71,12 @@ pub struct Options {
     pub history_window_s: u64,
     /// Operations in one transaction of an etcd client; 128, as etcd.
     pub txn_ops_max: usize,
+    /// What stands for a user who has shown a password; simple tokens.
+    pub auth_token: TokenKind,
+    /// Seconds a simple token is good after its last use; 300, as etcd.
+    pub auth_token_ttl_s: u64,
+    /// Work of a guess at a password, 4 to 24; 10, as etcd. One more doubles it.
+    pub bcrypt_cost: u8,
     /// Bytes of one request of an etcd client; 1.5 MiB, as etcd.
     pub request_bytes_max: usize,
     /// Whether clients may also use JSON over HTTP; they may.
@@ -119,6 +135,9 @@ impl Default for Options {
             snapshot_entries: 10_000,
             history_window_s: 14_400,
             txn_ops_max: 128,
+            auth_token: TokenKind::Simple,
+            auth_token_ttl_s: 300,
+            bcrypt_cost: password::COST_DEFAULT,
             request_bytes_max: 3 << 19,
             gateway: true,
             listen_metrics: Vec::new(),
@@ -193,6 +212,13 @@ impl Options {
                 "members",
                 format!("must list {} at {}, has {:?}", self.name, self.peer_url, self.members),
             );
+        }
+        if !(password::COST_MIN..=password::COST_MAX).contains(&self.bcrypt_cost) {
+            let (min, max) = (password::COST_MIN, password::COST_MAX);
+            return refuse("bcrypt_cost", format!("must be {min} to {max}, is {}", self.bcrypt_cost));
+        }
+        if self.auth_token_ttl_s == 0 {
+            return refuse("auth_token_ttl_s", "a token must live for a second at least".to_owned());
         }
         let urls = self.members.values().chain(&self.client_urls).chain([&self.peer_url]);
         for url in urls {

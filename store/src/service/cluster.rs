@@ -4,6 +4,7 @@ use proto::etcd::etcdserverpb as pb;
 use raft::{Member, MemberId};
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::{Api, error};
 
 fn member_response(id: MemberId, member: &Member, voter: bool) -> pb::Member {
@@ -51,6 +52,7 @@ impl pb::cluster_server::Cluster for Api {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let request = request.into_inner();
         let url = peer_url(request.peer_ur_ls)?;
         self.handle.confirm().await.map_err(error::status)?;
@@ -73,6 +75,7 @@ impl pb::cluster_server::Cluster for Api {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let id = request.into_inner().id;
         self.handle.confirm().await.map_err(error::status)?;
         self.member(id)?;
@@ -84,6 +87,7 @@ impl pb::cluster_server::Cluster for Api {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let request = request.into_inner();
         let peer_url = peer_url(request.peer_ur_ls)?;
         self.handle.confirm().await.map_err(error::status)?;
@@ -100,6 +104,7 @@ impl pb::cluster_server::Cluster for Api {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         if request.into_inner().linearizable {
             self.handle.confirm().await.map_err(error::status)?;
         }
@@ -110,6 +115,7 @@ impl pb::cluster_server::Cluster for Api {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let id = request.into_inner().id;
         self.handle.confirm().await.map_err(error::status)?;
         let (_, voter) = self.member(id)?;

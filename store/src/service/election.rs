@@ -7,6 +7,7 @@ use proto::etcd::v3electionpb as pb;
 use store_client::{Error, KeyRange, Kv, LeaseId, Op, Revision, Txn, Watch, WatchMessage};
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::place::{self, Place};
 use super::{Api, convert, error};
 
@@ -68,15 +69,16 @@ impl pb::election_server::Election for Api {
         &self,
         request: Request<pb::CampaignRequest>,
     ) -> Result<Response<pb::CampaignResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
         let place =
-            Place::take(&self.handle, &name, LeaseId(lease), value.clone()).await.map_err(error::status)?;
-        let held = self.handle.range(store_client::Range::new(KeyRange::Key(place.key.clone())));
+            Place::take(&api.handle, &name, LeaseId(lease), value.clone()).await.map_err(error::status)?;
+        let held = api.handle.range(store_client::Range::new(KeyRange::Key(place.key.clone())));
         let held = held.await.map_err(error::status)?;
         if held.kvs.first().is_some_and(|kv| kv.value != value) {
-            self.proclaim_value(&place, value).await?;
+            api.proclaim_value(&place, value).await?;
         }
-        let revision = place.wait(&self.handle, &name).await?;
+        let revision = place.wait(&api.handle, &name).await?;
         let leader = pb::LeaderKey { name, key: place.key, rev: place.created.0, lease: place.lease.0 };
         Ok(Response::new(pb::CampaignResponse { header: self.header(revision), leader: Some(leader) }))
     }
@@ -85,8 +87,9 @@ impl pb::election_server::Election for Api {
         &self,
         request: Request<pb::ProclaimRequest>,
     ) -> Result<Response<pb::ProclaimResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let request = request.into_inner();
-        let revision = self.proclaim_value(&place_of(request.leader)?, request.value).await?;
+        let revision = api.proclaim_value(&place_of(request.leader)?, request.value).await?;
         Ok(Response::new(pb::ProclaimResponse { header: self.header(revision) }))
     }
 
@@ -94,8 +97,9 @@ impl pb::election_server::Election for Api {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<pb::LeaderResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let name = request.into_inner().name;
-        let (revision, first) = place::first(&self.handle, &name).await.map_err(error::status)?;
+        let (revision, first) = place::first(&api.handle, &name).await.map_err(error::status)?;
         let kv = first.ok_or_else(error::no_elected_leader)?;
         let kv = Some(convert::key_value(kv));
         Ok(Response::new(pb::LeaderResponse { header: self.header(revision), kv }))
@@ -109,7 +113,8 @@ impl pb::election_server::Election for Api {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
-        let (api, name) = (self.clone(), request.into_inner().name);
+        let api = self.admit(&request, Need::Keys).await?.into_owned();
+        let name = request.into_inner().name;
         let news = stream::try_unfold(None, move |seen| {
             let (api, name) = (api.clone(), name.clone());
             async move { api.next_leader(name, seen).await.map(Some).map_err(error::status) }
@@ -121,8 +126,9 @@ impl pb::election_server::Election for Api {
         &self,
         request: Request<pb::ResignRequest>,
     ) -> Result<Response<pb::ResignResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let place = place_of(request.into_inner().leader)?;
-        let revision = place.leave(&self.handle).await.map_err(error::status)?;
+        let revision = place.leave(&api.handle).await.map_err(error::status)?;
         Ok(Response::new(pb::ResignResponse { header: self.header(revision) }))
     }
 }

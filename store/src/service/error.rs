@@ -1,9 +1,10 @@
 //! Errors of the store as gRPC statuses: the only place that chooses a code.
 
 use store_client::remote::{NEWEST_REVISION, OLDEST_REVISION};
-use store_client::{Error, Revision, validate};
+use store_client::{Denial, Error, Revision, validate};
 use tonic::{Code, Status};
 
+use crate::auth::password::TOO_MANY;
 use crate::history;
 
 /// What etcd says for an error.
@@ -21,6 +22,7 @@ pub fn status(error: Error) -> Status {
         ),
         Error::LeaseNotFound => Status::not_found("etcdserver: requested lease not found"),
         Error::LeaseExists => Status::failed_precondition("etcdserver: lease already exists"),
+        Error::Denied(denial) => denied(denial),
         Error::Invalid(text) => {
             let code =
                 if text == validate::LEASE_TTL_TOO_LARGE { Code::OutOfRange } else { Code::InvalidArgument };
@@ -30,6 +32,9 @@ pub fn status(error: Error) -> Status {
         Error::NoSpace(_) => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
         Error::Timeout(_) => Status::unavailable("etcdserver: request timed out"),
         Error::Unavailable(text) if text == raft::Error::NoLeader.to_string() => no_leader(),
+        Error::Unavailable(text) if text == TOO_MANY => {
+            Status::resource_exhausted(format!("etcdserver: {text}"))
+        }
         Error::Unavailable(text) if text == raft::Error::Stopped.to_string() => {
             Status::unavailable("etcdserver: server stopped")
         }
@@ -37,6 +42,49 @@ pub fn status(error: Error) -> Status {
         Error::Slow => Status::resource_exhausted("etcdserver: the watcher fell behind"),
         Error::Internal(text) => Status::internal(format!("etcdserver: {text}")),
     }
+}
+
+/// Why a caller is refused.
+pub fn denied(denial: Denial) -> Status {
+    let code = match denial {
+        Denial::RootUserMissing
+        | Denial::RootRoleMissing
+        | Denial::UserExists
+        | Denial::UserNotFound
+        | Denial::RoleExists
+        | Denial::RoleNotFound
+        | Denial::RoleNotGranted
+        | Denial::PermissionNotGranted
+        | Denial::NotEnabled => Code::FailedPrecondition,
+        Denial::UserEmpty
+        | Denial::RoleEmpty
+        | Denial::Failed
+        | Denial::PermissionNotGiven
+        | Denial::InvalidManagement
+        | Denial::OldRevision => Code::InvalidArgument,
+        Denial::PermissionDenied => Code::PermissionDenied,
+        Denial::InvalidToken => Code::Unauthenticated,
+    };
+    Status::new(code, format!("etcdserver: {denial}"))
+}
+
+/// Why a watch ends. Of denials etcd sends the whole error as Go prints it, and its clients compare that word by word
+/// to find out whether they should log in again.
+pub fn watch_reason(error: Error) -> String {
+    let is_denial = matches!(error, Error::Denied(_));
+    let status = status(error);
+    if is_denial { go_error(&status) } else { status.message().to_owned() }
+}
+
+/// A refusal as Go prints it.
+pub fn go_error(status: &Status) -> String {
+    let code = match status.code() {
+        Code::InvalidArgument => "InvalidArgument",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::Unauthenticated => "Unauthenticated",
+        _ => "FailedPrecondition",
+    };
+    format!("rpc error: code = {code} desc = {}", status.message())
 }
 
 /// What is wrong with a question to history.
@@ -156,10 +204,32 @@ mod tests {
                 "etcdserver: no leader",
             ),
             (Error::Timeout("x".into()), Code::Unavailable, "etcdserver: request timed out"),
+            (Error::Unavailable(TOO_MANY.into()), Code::ResourceExhausted, "etcdserver: too many requests"),
+            (Denial::UserEmpty.into(), Code::InvalidArgument, "etcdserver: user name is empty"),
+            (Denial::PermissionDenied.into(), Code::PermissionDenied, "etcdserver: permission denied"),
+            (Denial::InvalidToken.into(), Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (Denial::OldRevision.into(), Code::InvalidArgument, "etcdserver: revision of auth store is old"),
+            (
+                Denial::NotEnabled.into(),
+                Code::FailedPrecondition,
+                "etcdserver: authentication is not enabled",
+            ),
+            (
+                Denial::Failed.into(),
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+            ),
         ];
         for (error, code, text) in table {
             let status = status(error);
             assert_eq!((status.code(), status.message()), (code, text));
         }
+    }
+    #[test]
+    fn a_watch_that_is_denied_ends_with_what_go_prints() {
+        let reason = watch_reason(Denial::InvalidToken.into());
+        assert_eq!(reason, "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token");
+        let compacted = watch_reason(Error::Compacted { oldest: Revision(3) });
+        assert_eq!(compacted, "etcdserver: mvcc: required revision has been compacted");
     }
 }

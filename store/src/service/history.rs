@@ -8,6 +8,7 @@ use store_client::KeyRange;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::{Api, convert, error};
 use crate::history::{Diff, Moment, Undelete};
 use crate::mvcc::diff::Difference;
@@ -42,7 +43,8 @@ impl pb::history_server::History for Api {
         &self,
         request: Request<pb::RevisionAtRequest>,
     ) -> Result<Response<pb::RevisionAtResponse>, Status> {
-        let noted = self.handle.revision_at(request.into_inner().unix_ms).await.map_err(error::history)?;
+        let api = self.admit(&request, Need::Somebody).await?;
+        let noted = api.handle.revision_at(request.into_inner().unix_ms).await.map_err(error::history)?;
         let response = pb::RevisionAtResponse { revision: noted.revision, noted_unix_ms: noted.unix_ms };
         Ok(Response::new(response))
     }
@@ -50,9 +52,10 @@ impl pb::history_server::History for Api {
     type DiffStream = Pin<Box<dyn Stream<Item = Result<pb::DiffResponse, Status>> + Send>>;
 
     async fn diff(&self, request: Request<pb::DiffRequest>) -> Result<Response<Self::DiffStream>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let asked = request.into_inner();
         let keys = keys(asked.key, asked.range_end)?;
-        let diff = self.handle.diff(keys, moment(asked.from), moment(asked.to)).await;
+        let diff = api.handle.diff(keys, moment(asked.from), moment(asked.to)).await;
         let Diff { from, to, pieces } = diff.map_err(error::history)?;
         let first = pb::DiffResponse { from_revision: from.0, to_revision: to.0, differences: Vec::new() };
         let pieces = ReceiverStream::new(pieces).map(move |piece| {
@@ -66,13 +69,14 @@ impl pb::history_server::History for Api {
         &self,
         request: Request<pb::UndeleteRequest>,
     ) -> Result<Response<pb::UndeleteResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let asked = request.into_inner();
         let ask = Undelete {
             keys: keys(asked.key, asked.range_end)?,
             at: asked.at.map(|at| moment(Some(at))),
             force: asked.force,
         };
-        let done = self.handle.undelete(ask).await.map_err(error::history)?;
+        let done = api.handle.undelete(ask).await.map_err(error::history)?;
         Ok(Response::new(pb::UndeleteResponse {
             revision: done.revision.0,
             keys: done.keys,

@@ -9,6 +9,7 @@ use proto::etcd::etcdserverpb as pb;
 use store_client::{Error, KeyRange, Kv, Op, OpResult, Range, Revision, Txn, TxnResult};
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::{Api, convert, error};
 use crate::limits::RANGE_STREAM_KEYS;
 
@@ -37,8 +38,9 @@ fn mismatch() -> Status {
 #[tonic::async_trait]
 impl pb::kv_server::Kv for Api {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let (range, shaping) = convert::range(request.into_inner())?;
-        let mut result = self.handle.range(range).await.map_err(error::status)?;
+        let mut result = api.handle.range(range).await.map_err(error::status)?;
         if let Some(shaping) = shaping {
             result = shaping.apply(result);
         }
@@ -51,11 +53,12 @@ impl pb::kv_server::Kv for Api {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let api = self.admit(&request, Need::Keys).await?.into_owned();
         let (range, shaping) = convert::range(request.into_inner())?;
         if shaping.is_some() {
             return Err(Status::unimplemented("etcdserver: a sorted or filtered range cannot be streamed"));
         }
-        let pages = stream::try_unfold(Some((self.clone(), range, None)), |state| async move {
+        let pages = stream::try_unfold(Some((api, range, None)), |state| async move {
             let Some((api, range, pinned)) = state else { return Ok(None) };
             api.page(range, pinned).await.map(Some)
         });
@@ -63,9 +66,10 @@ impl pb::kv_server::Kv for Api {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let request = request.into_inner();
-        self.check_size(&request)?;
-        match only(self.one(convert::put(request)?).await?) {
+        api.check_size(&request)?;
+        match only(api.one(convert::put(request)?).await?) {
             (revision, Some(OpResult::Put { prev_kv })) => Ok(Response::new(pb::PutResponse {
                 header: self.header(revision),
                 prev_kv: prev_kv.map(convert::key_value),
@@ -78,7 +82,8 @@ impl pb::kv_server::Kv for Api {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        match only(self.one(convert::delete(request.into_inner())?).await?) {
+        let api = self.admit(&request, Need::Keys).await?;
+        match only(api.one(convert::delete(request.into_inner())?).await?) {
             (revision, Some(OpResult::Delete { deleted, prev_kvs })) => {
                 Ok(Response::new(pb::DeleteRangeResponse {
                     header: self.header(revision),
@@ -91,10 +96,11 @@ impl pb::kv_server::Kv for Api {
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let request = request.into_inner();
         self.check_size(&request)?;
         let (txn, shaping) = convert::txn(request, self.handle.options().txn_ops_max, 0)?;
-        let result = self.handle.txn(txn).await.map_err(error::status)?;
+        let result = api.handle.txn(txn).await.map_err(error::status)?;
         Ok(Response::new(convert::txn_response(self.header(result.revision), result, &shaping)))
     }
 
@@ -102,8 +108,9 @@ impl pb::kv_server::Kv for Api {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let api = self.admit(&request, Need::Root).await?;
         let revision = Revision(request.into_inner().revision);
-        self.handle.compact(revision).await.map_err(error::status)?;
+        api.handle.compact(revision).await.map_err(error::status)?;
         Ok(Response::new(pb::CompactionResponse { header: self.header_now() }))
     }
 }

@@ -7,11 +7,12 @@ use proto::etcd::etcdserverpb as pb;
 use store_client::{Error, Kv, LeaseId};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::door::Need;
 use super::{Api, error};
 use crate::limits::KEEP_ALIVES_PER_STREAM;
 
 impl Api {
-    async fn renew(self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    async fn renew(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
         let ttl = match self.handle.lease_keep_alive(LeaseId(id)).await {
             Ok(lease) => lease.ttl_s,
             // How etcd tells that a lease is gone.
@@ -28,8 +29,9 @@ impl pb::lease_server::Lease for Api {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let api = self.admit(&request, Need::Somebody).await?;
         let request = request.into_inner();
-        let lease = self.handle.lease_grant(LeaseId(request.id), request.ttl).await.map_err(error::status)?;
+        let lease = api.handle.lease_grant(LeaseId(request.id), request.ttl).await.map_err(error::status)?;
         Ok(Response::new(pb::LeaseGrantResponse {
             header: self.header_now(),
             id: lease.id.0,
@@ -42,8 +44,9 @@ impl pb::lease_server::Lease for Api {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let id = LeaseId(request.into_inner().id);
-        let revision = self.handle.lease_revoke(id).await.map_err(error::status)?;
+        let revision = api.handle.lease_revoke(id).await.map_err(error::status)?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: self.header(revision) }))
     }
 
@@ -54,12 +57,12 @@ impl pb::lease_server::Lease for Api {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let api = self.clone();
+        let (api, credentials) = (self.clone(), self.credentials(&request));
         let answers = request
             .into_inner()
             .map(move |request| {
-                let api = api.clone();
-                async move { api.renew(request?.id).await }
+                let (api, credentials) = (api.clone(), credentials.clone());
+                async move { api.admit_again(&credentials).await?.renew(request?.id).await }
             })
             .buffered(KEEP_ALIVES_PER_STREAM);
         Ok(Response::new(Box::pin(answers)))
@@ -69,9 +72,10 @@ impl pb::lease_server::Lease for Api {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let api = self.admit(&request, Need::Somebody).await?;
         let request = request.into_inner();
         let lease =
-            self.handle.lease_time_to_live(LeaseId(request.id), request.keys).await.map_err(error::status)?;
+            api.handle.lease_time_to_live(LeaseId(request.id), request.keys).await.map_err(error::status)?;
         Ok(Response::new(pb::LeaseTimeToLiveResponse {
             header: self.header_now(),
             id: request.id,
@@ -83,9 +87,10 @@ impl pb::lease_server::Lease for Api {
 
     async fn lease_leases(
         &self,
-        _: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let leases = self.handle.leases().await.map_err(error::status)?;
+        let api = self.admit(&request, Need::Keys).await?;
+        let leases = api.handle.leases().await.map_err(error::status)?;
         Ok(Response::new(pb::LeaseLeasesResponse {
             header: self.header_now(),
             leases: leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect(),

@@ -5,6 +5,7 @@ use proto::etcd::v3lockpb as pb;
 use store_client::{Kv, LeaseId, Op, Txn};
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::place::Place;
 use super::{Api, error};
 
@@ -12,11 +13,12 @@ use super::{Api, error};
 impl pb::lock_server::Lock for Api {
     /// Answers when the lock is held. It is held until the key is deleted, by an unlock or by the end of its lease.
     async fn lock(&self, request: Request<pb::LockRequest>) -> Result<Response<pb::LockResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let request = request.into_inner();
         let lease = LeaseId(request.lease);
         let place =
-            Place::take(&self.handle, &request.name, lease, Bytes::new()).await.map_err(error::status)?;
-        let revision = place.wait(&self.handle, &request.name).await?;
+            Place::take(&api.handle, &request.name, lease, Bytes::new()).await.map_err(error::status)?;
+        let revision = place.wait(&api.handle, &request.name).await?;
         Ok(Response::new(pb::LockResponse { header: self.header(revision), key: place.key }))
     }
 
@@ -24,9 +26,10 @@ impl pb::lock_server::Lock for Api {
         &self,
         request: Request<pb::UnlockRequest>,
     ) -> Result<Response<pb::UnlockResponse>, Status> {
+        let api = self.admit(&request, Need::Keys).await?;
         let delete = Op::delete(request.into_inner().key);
         let txn = Txn { success: vec![delete], ..Txn::default() };
-        let result = self.handle.txn(txn).await.map_err(error::status)?;
+        let result = api.handle.txn(txn).await.map_err(error::status)?;
         Ok(Response::new(pb::UnlockResponse { header: self.header(result.revision) }))
     }
 }

@@ -9,6 +9,7 @@ use store_client::Revision;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::door::Need;
 use super::{Api, ETCD_VERSION, error};
 
 impl Api {
@@ -29,6 +30,7 @@ impl pb::maintenance_server::Maintenance for Api {
     /// Tells whether this member is out of space. The alarm ends when there is space again; to switch it off by hand
     /// has no effect.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         use pb::alarm_request::AlarmAction;
         match AlarmAction::try_from(request.into_inner().action) {
             Ok(AlarmAction::Get | AlarmAction::Deactivate) => {
@@ -40,7 +42,11 @@ impl pb::maintenance_server::Maintenance for Api {
         }
     }
 
-    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.admit(&request, Need::Somebody).await?;
         let status = self.handle.raft().status();
         let size = i64::try_from(self.handle.machine().size_bytes()).unwrap_or(i64::MAX);
         let mut errors = Vec::new();
@@ -70,12 +76,14 @@ impl pb::maintenance_server::Maintenance for Api {
     /// Nothing to do: compaction gives space back by itself.
     async fn defragment(
         &self,
-        _: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         Ok(Response::new(pb::DefragmentResponse { header: self.header_now() }))
     }
 
-    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let (hash, _, revision) = self.handle.hash(Revision(0)).await.map_err(error::status)?;
         Ok(Response::new(pb::HashResponse { header: self.header(revision), hash }))
     }
@@ -84,6 +92,7 @@ impl pb::maintenance_server::Maintenance for Api {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let asked = Revision(request.into_inner().revision);
         let (hash, compacted, revision) = self.handle.hash(asked).await.map_err(error::status)?;
         Ok(Response::new(pb::HashKvResponse {
@@ -99,8 +108,9 @@ impl pb::maintenance_server::Maintenance for Api {
     /// An image of this member in the format of [`backup::image`](crate::backup::image), not a bolt file.
     async fn snapshot(
         &self,
-        _: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.admit(&request, Need::Root).await?;
         let api = self.clone();
         let pieces = ReceiverStream::new(self.handle.image().map_err(error::status)?);
         let responses = pieces.map(move |piece| {
@@ -115,6 +125,7 @@ impl pb::maintenance_server::Maintenance for Api {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         let target = MemberId(request.into_inner().target_id);
         if !self.handle.raft().status().members.get(&target).is_some_and(|(_, voter)| *voter) {
             return Err(Status::failed_precondition("etcdserver: bad leader transferee"));
@@ -125,8 +136,9 @@ impl pb::maintenance_server::Maintenance for Api {
 
     async fn downgrade(
         &self,
-        _: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.admit(&request, Need::Root).await?;
         Err(Status::unimplemented("etcdserver: there is no version to downgrade to"))
     }
 }

@@ -3,10 +3,12 @@
 //! Each file translates one service: request to call, result to response. No decision about data is taken here. What
 //! etcd's clients compare word by word, the error texts and codes, is one table in [`error`].
 //!
-//! Not served, and answered with UNIMPLEMENTED: Auth (certificates decide) and downgrades.
+//! Not served, and answered with UNIMPLEMENTED: downgrades.
 
+mod auth;
 mod cluster;
 pub(crate) mod convert;
+mod door;
 mod election;
 mod error;
 mod gateway;
@@ -26,6 +28,7 @@ use proto::etcd::{etcdserverpb as pb, v3electionpb, v3lockpb};
 use store_client::Revision;
 use tonic::service::Routes;
 
+use crate::auth::Caller;
 use crate::limits::GRPC_OVERHEAD_BYTES;
 use crate::server::Handle;
 
@@ -35,16 +38,20 @@ const ETCD_VERSION: &str = "3.6.0";
 /// All services for clients, and what is asked over plain HTTP.
 pub fn routes(handle: &Handle) -> Routes {
     let request_bytes = handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
-    let api = Api { handle: handle.clone() };
+    let api = Api {
+        handle: handle.acting_for(Caller::Nobody),
+        names_in_certificates: handle.options().client_tls.as_ref().is_some_and(|tls| tls.ca_pem.is_some()),
+    };
     let services =
         Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
             .add_service(pb::watch_server::WatchServer::new(api.clone()))
             .add_service(pb::lease_server::LeaseServer::new(api.clone()))
             .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
+            .add_service(pb::auth_server::AuthServer::new(api.clone()))
             .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
             .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
-            .add_service(v3electionpb::election_server::ElectionServer::new(api))
-            .add_service(cluster(handle));
+            .add_service(v3electionpb::election_server::ElectionServer::new(api.clone()))
+            .add_service(pb::cluster_server::ClusterServer::new(api));
     let mut router = services.into_axum_router().layer(observe::Observer::new(handle));
     if handle.options().gateway {
         router = gateway::add(router, &protocol(), handle.options().request_bytes_max);
@@ -64,21 +71,29 @@ pub(crate) fn protocol() -> DescriptorPool {
 
 /// The service by which members find each other; also served to peers.
 pub fn cluster(handle: &Handle) -> pb::cluster_server::ClusterServer<Api> {
-    pb::cluster_server::ClusterServer::new(Api { handle: handle.clone() })
+    pb::cluster_server::ClusterServer::new(Api::of_peers(handle))
 }
 
 /// What members ask of each other; served to peers alone.
 pub fn members(handle: &Handle) -> proto::store::members_server::MembersServer<Api> {
-    proto::store::members_server::MembersServer::new(Api { handle: handle.clone() })
+    proto::store::members_server::MembersServer::new(Api::of_peers(handle))
 }
 
 /// Implements the services.
 #[derive(Clone)]
 pub struct Api {
+    /// Acts for whoever sends the request; at the door, for nobody.
     handle: Handle,
+    /// Clients must show certificates, whose common names stand for users.
+    names_in_certificates: bool,
 }
 
 impl Api {
+    /// Trusted: members know each other by their certificates.
+    fn of_peers(handle: &Handle) -> Self {
+        Self { handle: handle.clone(), names_in_certificates: false }
+    }
+
     /// The header of an answer at a revision.
     fn header(&self, revision: Revision) -> Option<pb::ResponseHeader> {
         Some(pb::ResponseHeader {

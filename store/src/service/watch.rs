@@ -14,14 +14,16 @@ use futures::stream::{AbortHandle, Abortable, FuturesUnordered};
 use futures::{Stream, StreamExt};
 use prost::Message;
 use proto::etcd::{etcdserverpb as pb, mvccpb};
-use store_client::{Change, ChangeKind, Error, KeyRange, Revision, Watch};
+use store_client::{Change, ChangeKind, Denial, Error, KeyRange, Revision, Watch};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, convert, error};
+use crate::auth::{Caller, Credentials};
 use crate::limits::{WATCH_PROGRESS_INTERVAL_MIN, WATCH_RESPONSE_BYTES, WATCH_RESPONSES_IN_FLIGHT};
+use crate::server::Handle;
 use crate::watch::{Asker, Delivery, Subscription};
 
 type Outgoing = mpsc::Sender<Result<pb::WatchResponse, Status>>;
@@ -43,7 +45,8 @@ impl pb::watch_server::Watch for Api {
             return Err(error::no_leader());
         }
         let (outgoing, answers) = mpsc::channel(WATCH_RESPONSES_IN_FLIGHT);
-        let session = Session::new(self.clone(), outgoing, needs_leader);
+        let credentials = self.credentials(&request);
+        let session = Session::new(self.clone(), credentials, outgoing, needs_leader);
         // Ends with the connection: then the request stream ends and the answers have no reader.
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -68,6 +71,7 @@ type Running = FuturesUnordered<Abortable<Pin<Box<dyn Future<Output = Turn> + Se
 
 struct Session {
     api: Api,
+    credentials: Credentials,
     outgoing: Outgoing,
     needs_leader: bool,
     watches: HashMap<i64, Entry>,
@@ -78,6 +82,7 @@ struct Session {
 }
 
 struct Entry {
+    owner: Option<Owner>,
     abort: AbortHandle,
     asker: Asker,
     /// The client was told that it began.
@@ -90,6 +95,28 @@ struct Entry {
     no_delete: bool,
 }
 
+/// Whose watch it is, and of what; nobody's costs no memory.
+struct Owner(Box<(Caller, KeyRange)>);
+
+impl Owner {
+    fn new(caller: Caller, keys: KeyRange) -> Option<Self> {
+        match caller {
+            Caller::Nobody => None,
+            Caller::Trusted | Caller::User(_) => Some(Self(Box::new((caller, keys)))),
+        }
+    }
+
+    /// Whether the right to watch is still there.
+    fn check(owner: Option<&Self>, handle: &Handle) -> Result<(), Denial> {
+        if !handle.must_identify() {
+            return Ok(());
+        }
+        let Some(Self(owner)) = owner else { return Err(Denial::UserEmpty) };
+        let (caller, keys) = owner.as_ref();
+        handle.may_watch(caller, keys)
+    }
+}
+
 /// A client wants to know how far all its watches are.
 struct Asked {
     waiting: HashSet<i64>,
@@ -100,13 +127,14 @@ struct Asked {
 struct Gone;
 
 impl Session {
-    fn new(api: Api, outgoing: Outgoing, needs_leader: bool) -> Self {
+    fn new(api: Api, credentials: Credentials, outgoing: Outgoing, needs_leader: bool) -> Self {
         let period = Duration::from_millis(api.handle.options().progress_notify_interval_ms);
         let period = period.max(WATCH_PROGRESS_INTERVAL_MIN);
         let mut progress_ticks = interval_at(Instant::now() + period, period);
         progress_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             api,
+            credentials,
             outgoing,
             needs_leader,
             watches: HashMap::new(),
@@ -119,6 +147,7 @@ impl Session {
 
     async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
         let mut leadership = self.api.handle.leadership();
+        let mut users = self.api.handle.auth_changes();
         loop {
             let alive = tokio::select! {
                 request = requests.message() => match request {
@@ -139,6 +168,7 @@ impl Session {
                     Ok(()) => self.check_leader().await,
                     Err(_stopped) => Err(Gone),
                 },
+                Ok(()) = users.changed() => self.check_rights().await,
                 () = self.outgoing.closed() => return,
             };
             if let Err(Gone) = alive {
@@ -149,9 +179,14 @@ impl Session {
 
     /// Serves the watches there are until the client goes.
     async fn listen_only(&mut self) -> Result<(), Gone> {
-        while let Some(turn) = self.running.next().await {
-            if let Ok(turn) = turn {
-                self.turn(turn).await?;
+        let mut users = self.api.handle.auth_changes();
+        self.check_rights().await?;
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some(turn) = self.running.next() => if let Ok(turn) = turn {
+                    self.turn(turn).await?;
+                },
+                Ok(()) = users.changed() => self.check_rights().await?,
             }
         }
         Err(Gone)
@@ -168,6 +203,19 @@ impl Session {
         }
         let _gone_anyway = self.outgoing.send(Err(error::no_leader())).await;
         Err(Gone)
+    }
+
+    /// Ends the watches whose owners have lost the right to them.
+    async fn check_rights(&mut self) -> Result<(), Gone> {
+        let handle = &self.api.handle;
+        let denied = self.watches.iter().filter_map(|(id, entry)| {
+            Some((*id, entry.abort.clone(), Owner::check(entry.owner.as_ref(), handle).err()?))
+        });
+        for (id, abort, denial) in denied.collect::<Vec<_>>() {
+            abort.abort();
+            self.end(id, denial.into()).await?;
+        }
+        Ok(())
     }
 
     async fn request(&mut self, request: pb::WatchRequest) -> Result<(), Gone> {
@@ -189,14 +237,21 @@ impl Session {
             Ok(id) => id,
             Err(reason) => return self.refuse(NO_WATCH, reason).await,
         };
+        let caller = match self.api.admit_again(&self.credentials).await {
+            Ok(api) => api.handle.caller().clone(),
+            Err(refused) => return self.refuse(NO_WATCH, &error::go_error(&refused)).await,
+        };
         let watch = Watch {
-            keys,
+            keys: keys.clone(),
             start: Revision(create.start_revision.max(0)),
             prev_kv: create.prev_kv,
             progress: false,
         };
-        let subscription = match self.api.handle.subscribe(watch) {
+        let subscription = match self.api.handle.acting_for(caller.clone()).subscribe(watch).await {
             Ok(subscription) => subscription,
+            Err(Error::Denied(denial)) => {
+                return self.refuse(NO_WATCH, &error::watch_reason(denial.into())).await;
+            }
             Err(error) => {
                 self.send(pb::WatchResponse { watch_id: id, created: true, ..self.answer(None) }).await?;
                 return self.end(id, error).await;
@@ -205,6 +260,7 @@ impl Session {
         let filtered = |kind: pb::watch_create_request::FilterType| create.filters.contains(&kind.into());
         let (abort, registration) = AbortHandle::new_pair();
         let entry = Entry {
+            owner: Owner::new(caller, keys),
             abort,
             asker: subscription.asker(),
             told: false,
@@ -264,7 +320,7 @@ impl Session {
             Error::Compacted { oldest } => oldest.0,
             _ => 0,
         };
-        let cancel_reason = error::status(reason).message().to_owned();
+        let cancel_reason = error::watch_reason(reason);
         let answer = pb::WatchResponse {
             watch_id: id,
             canceled: true,
@@ -279,6 +335,10 @@ impl Session {
     async fn turn(&mut self, turn: Turn) -> Result<(), Gone> {
         let Turn { id, subscription, outcome } = turn;
         let Some(entry) = self.watches.get_mut(&id) else { return Ok(()) };
+        // Whatever was read before the right was lost, it is not shown after.
+        if let Err(denial) = Owner::check(entry.owner.as_ref(), &self.api.handle) {
+            return self.end(id, denial.into()).await;
+        }
         match outcome {
             None => return Ok(()),
             Some(Err(reason)) => return self.end(id, reason).await,

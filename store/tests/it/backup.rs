@@ -38,7 +38,7 @@ pub async fn save(handle: &Handle, path: &Path) -> Header {
     file::verify(path, |_, _| Ok(())).unwrap()
 }
 
-fn plan(image: &Path, data_dir: PathBuf) -> Plan {
+pub fn plan(image: &Path, data_dir: PathBuf) -> Plan {
     Plan {
         image: image.to_owned(),
         data_dir,

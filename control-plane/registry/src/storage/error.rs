@@ -15,9 +15,11 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::NoSpace(why) => Status::unavailable(format!("the store is out of space: {why}")),
         Error::Unavailable(why) => Status::unavailable(format!("the store is unavailable: {why}")),
         Error::Timeout(why) => Status::timeout(format!("the store did not answer in time: {why}")),
-        Error::LeaseNotFound | Error::LeaseExists | Error::Invalid(_) | Error::Internal(_) => {
-            Status::internal(error)
-        }
+        Error::LeaseNotFound
+        | Error::LeaseExists
+        | Error::Denied(_)
+        | Error::Invalid(_)
+        | Error::Internal(_) => Status::internal(error),
     }
 }
 

@@ -6,8 +6,8 @@ use tonic::{Code, Status};
 
 use super::{NEWEST_REVISION, OLDEST_REVISION};
 use crate::{
-    Change, ChangeKind, Compare, Error, KeyRange, KeyValue, LeaseId, Op, OpResult, Order, Range, RangeResult,
-    Revision, Target, Txn, TxnResult,
+    Change, ChangeKind, Compare, Denial, Error, KeyRange, KeyValue, LeaseId, Op, OpResult, Order, Range,
+    RangeResult, Revision, Target, Txn, TxnResult,
 };
 
 /// First key and end of a range as etcd writes them.
@@ -180,6 +180,9 @@ pub(super) fn error(status: &Status) -> Error {
         let value = status.metadata().get(name).and_then(|value| value.to_str().ok());
         Revision(value.and_then(|value| value.parse().ok()).unwrap_or(0))
     };
+    if let Some(denial) = Denial::of_text(text) {
+        return Error::Denied(denial);
+    }
     match (status.code(), text) {
         (_, "mvcc: required revision has been compacted") => {
             Error::Compacted { oldest: told(OLDEST_REVISION) }
