@@ -261,3 +261,6 @@ pub const AUTH_ATTEMPTS: u32 = 4;
 
 /// How long a request waits for this member to learn of a change of users or roles that the others know.
 pub const AUTH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a member tries to have the cluster take note of its disk, before it looks at the disk again.
+pub const ALARM_PATIENCE: Duration = Duration::from_secs(2);

@@ -292,6 +292,8 @@ impl Writer<'_> {
             Some(&layout::TIMES) if !self.keep_times => Ok(()),
             // Made anew from the versions: at an older revision other keys hung on the leases.
             Some(&layout::ATTACHMENTS) => Ok(()),
+            // Of members that are not those of the new cluster.
+            Some(&layout::ALARMS) => Ok(()),
             Some(&layout::LEASES) => {
                 // The renewals were counted in a log that is gone.
                 let record = LeaseRecord { renewed: 0, ..LeaseRecord::decode(&value)? };

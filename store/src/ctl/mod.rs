@@ -4,6 +4,7 @@
 //! prints in any format. What goes beyond etcd (history, images) has its commands beside its code and is only listed
 //! here.
 
+mod alarm;
 mod endpoint;
 mod kv;
 mod lease;
@@ -40,6 +41,9 @@ pub enum Command {
     /// Ask members how they are, move the leadership
     #[command(subcommand)]
     Endpoint(endpoint::Command),
+    /// List and end alarms of members
+    #[command(subcommand)]
+    Alarm(alarm::Command),
     /// Save, check and restore the state of a store
     #[command(subcommand)]
     Snapshot(crate::backup::ctl::Command),
@@ -52,6 +56,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Lease(command) => lease::run(command, out).await,
         Command::Member(command) => member::run(command, out).await,
         Command::Endpoint(command) => endpoint::run(command, out).await,
+        Command::Alarm(command) => alarm::run(command, out).await,
         Command::Snapshot(command) => crate::backup::ctl::run(command, out).await,
     }
 }

@@ -10,6 +10,7 @@ use store_client::{Compare, KeyRange, LeaseId, Op, Order, Range, Revision, Targe
 use crate::auth::change::ChangeRecord;
 use crate::auth::{Caller, Change};
 use crate::codec;
+use crate::mvcc::alarms::Raised;
 
 /// A command, owned.
 #[derive(Clone, Debug)]
@@ -43,6 +44,13 @@ pub enum Command {
     },
     /// Change users, roles or tokens.
     Auth(Change),
+    /// Raise or end an alarm.
+    Alarm {
+        /// Which.
+        raised: Raised,
+        /// Whether it is raised.
+        on: bool,
+    },
 }
 
 impl Command {
@@ -77,6 +85,9 @@ impl Command {
             },
             Self::Note { unix_ms } => CommandRecord::Note { unix_ms: *unix_ms },
             Self::Auth(change) => CommandRecord::Auth(change.record()),
+            Self::Alarm { raised: Raised { member, kind, by_hand }, on } => {
+                CommandRecord::Alarm { member: *member, kind: *kind, by_hand: *by_hand, on: *on }
+            }
         }
     }
 
@@ -112,6 +123,9 @@ impl Command {
                 leases: leases.into_iter().map(|(id, renewed)| (LeaseId(id), renewed)).collect(),
             },
             CommandRecord::Note { unix_ms } => Self::Note { unix_ms },
+            CommandRecord::Alarm { member, kind, by_hand, on } => {
+                Self::Alarm { raised: Raised { member, kind, by_hand }, on }
+            }
             CommandRecord::Auth(record) => Self::Auth(Change::of_record(&record)?),
             CommandRecord::TxnOfNobody(_) | CommandRecord::Of { .. } => {
                 return Err(codec::Error::Malformed("a command within a command".to_owned()));
@@ -145,6 +159,13 @@ enum CommandRecord<'a> {
         user: &'a str,
         auth_revision: u64,
         command: &'a [u8],
+    },
+    /// An alarm is raised or ended.
+    Alarm {
+        member: u64,
+        kind: u8,
+        by_hand: bool,
+        on: bool,
     },
 }
 

@@ -14,6 +14,7 @@
 pub mod command;
 pub mod response;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
 use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX};
 use crate::metrics::Metrics;
+use crate::mvcc::alarms::{self, Raised};
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
@@ -53,6 +55,7 @@ pub struct Machine {
     compacted: Notify,
     work: Work,
     metrics: Metrics,
+    alarms: Mutex<Arc<BTreeSet<Raised>>>,
 }
 
 impl Machine {
@@ -70,6 +73,7 @@ impl Machine {
         let auth = auth::record::read_all(reader.as_ref())?;
         let tokens = auth::token::Deadlines::default();
         tokens.replace(renewals(&auth), Instant::now());
+        let alarms = alarms::read_all(reader.as_ref())?;
         Ok(Self {
             engine,
             facts: RwLock::new(facts),
@@ -81,6 +85,7 @@ impl Machine {
             compacted: Notify::new(),
             work,
             metrics: Metrics::default(),
+            alarms: Mutex::new(Arc::new(alarms)),
         })
     }
 
@@ -97,6 +102,17 @@ impl Machine {
     /// Where work is done that waits for the disk.
     pub fn work(&self) -> Work {
         self.work
+    }
+
+    /// The alarms that the cluster has agreed on.
+    pub fn alarms(&self) -> Arc<BTreeSet<Raised>> {
+        self.alarms.lock().clone()
+    }
+
+    fn read_alarms(&self) -> Result<(), mvcc::Error> {
+        let alarms = alarms::read_all(self.engine.reader().as_ref())?;
+        *self.alarms.lock() = Arc::new(alarms);
+        Ok(())
     }
 
     /// What is counted and timed.
@@ -370,6 +386,7 @@ impl Machine {
             responses.push(run(&mut draft, &mut auth, committed, &mut events, &self.metrics)?);
         }
         let mut writes = engine::Batch::default();
+        let has_alarms = draft.has_alarms();
         let (after, revised) = draft.finish(&mut writes);
         let drafted = auth.finish(&mut writes);
         facts::write_position(batch.position, &mut writes);
@@ -382,6 +399,9 @@ impl Machine {
             "S1: revisions only grow"
         );
         *self.facts.write() = after;
+        if has_alarms {
+            self.read_alarms()?;
+        }
         self.deadlines.apply(&events, Instant::now());
         if let Some(auth::draft::Drafted { state, events }) = drafted {
             self.tokens.apply(&events, Instant::now());
@@ -438,6 +458,10 @@ fn execute(
         }
         Command::Note { unix_ms } => {
             draft.note(unix_ms)?;
+            Ok(done(draft))
+        }
+        Command::Alarm { raised, on } => {
+            draft.alarm(raised, on);
             Ok(done(draft))
         }
         Command::LeaseGrant { id, ttl_s } => {
@@ -533,6 +557,7 @@ impl StateMachine for Machine {
         let facts = facts::read(reader.as_ref()).map_err(Broken::from)?;
         let leases = lease::read_all(reader.as_ref()).map_err(Broken::from)?;
         let auth = auth::record::read_all(reader.as_ref()).map_err(Broken::from)?;
+        self.read_alarms().map_err(Broken::from)?;
         let before = self.facts();
         assert!(facts.revision >= before.revision, "S1: an image is never older than the state it replaces");
         *self.facts.write() = facts;

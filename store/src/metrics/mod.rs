@@ -105,7 +105,11 @@ impl Metrics {
             Command::LeaseRevoke(_) => self.leases_revoked.one(),
             Command::LeaseRenew(ids) => self.leases_renewed.more(ids.len() as u64),
             Command::LeaseExpire { leases, .. } => self.leases_expired.more(leases.len() as u64),
-            Command::Txn(_) | Command::Compact(_) | Command::Note { .. } | Command::Auth(_) => {}
+            Command::Txn(_)
+            | Command::Compact(_)
+            | Command::Note { .. }
+            | Command::Auth(_)
+            | Command::Alarm { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@ use store_client::{
     Change, ChangeKind, Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, validate,
 };
 
+use super::alarms::Raised;
 use super::layout::{self, LeaseRecord, Version};
 use super::{Error, Facts, facts, overlay::Overlay, scan, times};
 use crate::engine::{Batch, Cursor, Reader};
@@ -53,6 +54,8 @@ pub struct Draft<'a> {
     /// Changes of the transaction under way.
     changes: Vec<Change>,
     revised: Vec<Arc<Revised>>,
+    /// Some alarm was raised or ended.
+    alarms: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -66,7 +69,22 @@ impl<'a> Draft<'a> {
             facts,
             changes: Vec::new(),
             revised: Vec::new(),
+            alarms: false,
         }
+    }
+
+    /// Records that an alarm is raised, or is not any more.
+    pub fn alarm(&mut self, raised: Raised, on: bool) {
+        self.alarms = true;
+        match on {
+            true => self.overlay.put(raised.key(), Bytes::new()),
+            false => self.overlay.delete(raised.key()),
+        }
+    }
+
+    /// Whether some alarm was raised or ended.
+    pub fn has_alarms(&self) -> bool {
+        self.alarms
     }
 
     /// Where the store will stand.

@@ -28,6 +28,8 @@ pub const ATTACHMENTS: u8 = b'a';
 pub const TIMES: u8 = b't';
 /// Tag of the table of users, roles and tokens; see [`auth::record`](crate::auth::record).
 pub const AUTH: u8 = b'u';
+/// Tag of the table of alarms.
+pub const ALARMS: u8 = b'w';
 /// Tag of the facts.
 pub const FACTS: u8 = b'm';
 

@@ -19,6 +19,7 @@
 //!
 //! This module knows revisions and leases' attachments. It must not know Raft, time, or who is watching.
 
+pub mod alarms;
 pub mod diff;
 pub mod draft;
 pub mod facts;

@@ -240,5 +240,6 @@ async fn mind_space(handle: Handle, options: Options) -> Result<(), Error> {
                 tracing::info!(free_bytes, "there is space again: writes are accepted");
             }
         }
+        handle.note_space(full).await;
     }
 }

@@ -24,7 +24,7 @@ use super::access::patiently;
 use super::agreement::Verdict;
 use super::bootstrap::Identity;
 use super::broken::Broken;
-use super::{Options, renewals};
+use super::{Options, alarms, renewals};
 use crate::auth::check::Rights;
 use crate::auth::{Caller, password::Hasher};
 use crate::backup::{self, export::Origin};
@@ -33,6 +33,7 @@ use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_
 use crate::machine::{Machine, command::Command, response::Response};
 use crate::metrics::calls::Calls;
 use crate::metrics::stages::{Stage, noting};
+use crate::mvcc::alarms::Raised;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
 use crate::mvcc::{self, Facts};
@@ -186,9 +187,23 @@ impl Handle {
         &self.shared.calls
     }
 
-    /// Whether writes are refused because the disk is nearly full.
+    /// Whether writes are refused because this disk is nearly full, or because a client wants it so.
     pub fn no_space(&self) -> bool {
+        let by_hand = |raised: &Raised| raised.by_hand && raised.kind == alarms::NO_SPACE;
+        self.is_full() || self.shared.machine.alarms().iter().any(by_hand)
+    }
+
+    /// Whether this disk is nearly full.
+    pub(super) fn is_full(&self) -> bool {
         self.shared.no_space.load(Ordering::Relaxed)
+    }
+
+    /// Does not count a member as damaged until the next comparison; returns whether it did.
+    pub(super) fn forget_corrupt(&self, id: MemberId) -> bool {
+        let corrupt = &mut self.shared.agreement.lock().corrupt;
+        let before = corrupt.len();
+        corrupt.retain(|other| *other != id);
+        corrupt.len() < before
     }
 
     pub(super) fn set_no_space(&self, full: bool) -> bool {
@@ -407,7 +422,11 @@ impl Handle {
     fn check_space(&self, writes: bool) -> Result<(), Error> {
         if writes && self.no_space() {
             let free = self.shared.options.free_bytes_min;
-            return Err(Error::NoSpace(format!("fewer than {free} bytes are free for {}", self.member_id())));
+            let detail = match self.is_full() {
+                true => format!("fewer than {free} bytes are free for {}", self.member_id()),
+                false => "an alarm was raised by hand".to_owned(),
+            };
+            return Err(Error::NoSpace(detail));
         }
         Ok(())
     }

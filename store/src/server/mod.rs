@@ -2,6 +2,7 @@
 
 mod access;
 mod agreement;
+pub(crate) mod alarms;
 mod backups;
 mod bootstrap;
 mod broken;

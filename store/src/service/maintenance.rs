@@ -11,35 +11,38 @@ use tonic::{Request, Response, Status};
 
 use super::door::Need;
 use super::{Api, ETCD_VERSION, error};
+use crate::server::alarms;
 
-impl Api {
-    fn alarms(&self) -> Vec<pb::AlarmMember> {
-        let member_id = self.handle.member_id().0;
-        let no_space = self.handle.no_space();
-        let alarm = pb::AlarmMember { member_id, alarm: pb::AlarmType::Nospace.into() };
-        let mut alarms = if no_space { vec![alarm] } else { Vec::new() };
-        let corrupt = self.handle.corrupt_members();
-        let corrupt = corrupt.into_iter().map(|id| (id.0, pb::AlarmType::Corrupt.into()));
-        alarms.extend(corrupt.map(|(member_id, alarm)| pb::AlarmMember { member_id, alarm }));
-        alarms
-    }
+fn alarm_member((member_id, alarm): (u64, u8)) -> pb::AlarmMember {
+    pb::AlarmMember { member_id, alarm: alarm.into() }
 }
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Api {
-    /// Tells whether this member is out of space. The alarm ends when there is space again; to switch it off by hand
-    /// has no effect.
+    /// As etcd's, but that alarms end by themselves with their cause, and come back if it is still there.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        self.admit(&request, Need::Root).await?;
         use pb::alarm_request::AlarmAction;
-        match AlarmAction::try_from(request.into_inner().action) {
-            Ok(AlarmAction::Get | AlarmAction::Deactivate) => {
-                Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms: self.alarms() }))
+        let api = self.admit(&request, Need::Root).await?;
+        let pb::AlarmRequest { action, member_id, alarm } = request.into_inner();
+        let kind = u8::try_from(alarm).unwrap_or(u8::MAX);
+        let known = [alarms::NO_SPACE, alarms::CORRUPT].contains(&kind);
+        let concerned = match AlarmAction::try_from(action) {
+            Ok(AlarmAction::Get) => {
+                api.handle.alarms().into_iter().filter(|(_, raised)| kind == 0 || *raised == kind).collect()
             }
-            Ok(AlarmAction::Activate) | Err(_) => {
-                Err(Status::unimplemented("etcdserver: alarms are raised by the members alone"))
+            Ok(AlarmAction::Activate) if known => {
+                api.handle.raise(member_id, kind).await.map_err(error::status)?;
+                vec![(member_id, kind)]
             }
-        }
+            Ok(AlarmAction::Deactivate) if known => {
+                let ended = api.handle.end_alarm(member_id, kind).await.map_err(error::status)?;
+                if ended { vec![(member_id, kind)] } else { Vec::new() }
+            }
+            // etcd does nothing about what it does not know.
+            Ok(AlarmAction::Activate | AlarmAction::Deactivate) | Err(_) => Vec::new(),
+        };
+        let alarms = concerned.into_iter().map(alarm_member).collect();
+        Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms }))
     }
 
     async fn status(
@@ -53,9 +56,10 @@ impl pb::maintenance_server::Maintenance for Api {
         if status.leader.is_none() {
             errors.push("etcdserver: no leader".to_owned());
         }
-        if self.handle.no_space() {
-            errors.push(format!("memberID:{} alarm:NOSPACE ", status.id.0));
-        }
+        errors.extend(self.handle.alarms().into_iter().map(|(member, kind)| {
+            let kind = pb::AlarmType::try_from(i32::from(kind)).unwrap_or_default();
+            format!("memberID:{member} alarm:{} ", kind.as_str_name())
+        }));
         Ok(Response::new(pb::StatusResponse {
             header: self.header_now(),
             version: ETCD_VERSION.to_owned(),

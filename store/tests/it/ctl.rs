@@ -136,3 +136,29 @@ async fn etcdctl_says_the_same() {
     store.check(&format!("lease revoke {lease}"), &format!("lease {lease} revoked\n")).await;
     store.check("kv get k --keys-only", "k\n").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alarms_are_listed_and_ended() {
+    use proto::etcd::etcdserverpb as pb;
+    let store = start().await;
+    store.check("alarm list", "").await;
+    let raise = || async {
+        let channel = tonic::transport::Channel::from_shared(store.url.clone()).unwrap().connect().await;
+        let mut client = pb::maintenance_client::MaintenanceClient::new(channel.unwrap());
+        let action = pb::alarm_request::AlarmAction::Activate.into();
+        client.alarm(pb::AlarmRequest { action, member_id: 7, alarm: 1 }).await.unwrap();
+    };
+    raise().await;
+    let line = "memberID:7 alarm:NOSPACE \n";
+    store.check("alarm list", line).await;
+    let Some(theirs) = store.etcdctl("alarm list").await else {
+        eprintln!("skipped: etcdctl is not installed");
+        return;
+    };
+    assert_eq!(theirs, line);
+    store.check("alarm disarm", line).await;
+    store.check("alarm disarm", "").await;
+    raise().await;
+    assert_eq!(store.etcdctl("alarm disarm").await.as_deref(), Some(line));
+    store.check("alarm list", "").await;
+}

@@ -4,6 +4,7 @@
 
 extern crate kontiki_store as store;
 
+mod alarms;
 mod auth;
 mod backup;
 mod certificates;

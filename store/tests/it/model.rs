@@ -113,7 +113,11 @@ async fn on_model(model: &MemoryKv, command: &Command) -> String {
         Command::Compact(revision) => show(model.compact(*revision).await),
         Command::LeaseGrant { id, ttl_s } => show(model.lease_grant(*id, *ttl_s).await.map(drop)),
         Command::LeaseRevoke(id) => show(model.lease_revoke(*id).await),
-        Command::LeaseRenew(_) | Command::LeaseExpire { .. } | Command::Note { .. } | Command::Auth(_) => {
+        Command::LeaseRenew(_)
+        | Command::LeaseExpire { .. }
+        | Command::Note { .. }
+        | Command::Alarm { .. }
+        | Command::Auth(_) => {
             unreachable!("not made here")
         }
     }
