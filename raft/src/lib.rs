@@ -130,6 +130,9 @@
 //! ```
 
 mod adapter;
+#[cfg(feature = "known-bugs")]
+#[doc(hidden)]
+pub mod bugs;
 mod codec;
 pub mod disk;
 mod entry;

@@ -266,6 +266,10 @@ impl Group {
     }
 
     async fn read_index(&self) -> Result<Outcome, Refusal> {
+        #[cfg(feature = "known-bugs")]
+        if crate::bugs::is_on(crate::bugs::Bug::M6) && self.leadership_now().is_self {
+            return Ok(Outcome::ReadIndex(self.status().applied.0));
+        }
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(Outcome::ReadIndex(linearizer.read_log_id().index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {

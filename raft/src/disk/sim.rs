@@ -407,12 +407,19 @@ impl Disk for SimDisk {
     fn ready(&self) -> BoxFuture<'static, ()> {
         let mut pace = self.shared.pace.subscribe();
         Box::pin(async move {
-            let latency = match pace.wait_for(|pace| !pace.hanging).await {
-                Ok(pace) => pace.latency,
-                Err(_) => return,
-            };
-            if !latency.is_zero() {
+            loop {
+                let latency = match pace.wait_for(|pace| !pace.hanging).await {
+                    Ok(pace) => pace.latency,
+                    Err(_) => return,
+                };
+                if latency.is_zero() {
+                    return;
+                }
                 tokio::time::sleep(latency).await;
+                // It may hang since: who goes on now would hold up everybody on this thread.
+                if !pace.borrow().hanging {
+                    return;
+                }
             }
         })
     }
@@ -491,13 +498,20 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.operate(|state| {
+        let due = self.shared.state.lock().fail_after.is_some();
+        let synced = self.operate(|state| {
             state.syncs += 1;
             let inode = &mut state.inodes[self.inode];
             for (offset, bytes) in std::mem::take(&mut inode.unsynced) {
                 put(&mut inode.durable, offset, &bytes);
             }
             Ok(())
-        })
+        });
+        let mut state = self.shared.state.lock();
+        if synced.is_err() && due && state.fail_after.is_none() {
+            // As Linux does: what could not be written counts as clean, can still be read, and is never written.
+            state.inodes[self.inode].unsynced.clear();
+        }
+        synced
     }
 }

@@ -56,6 +56,17 @@ fn content(disk: &SimDisk) -> Vec<u8> {
 }
 
 #[test]
+fn what_a_failed_sync_did_not_write_never_becomes_durable() {
+    let (disk, file) = half_synced(10);
+    disk.fail_after(0, io::ErrorKind::Other);
+    assert!(file.sync().is_err());
+    assert_eq!(content(&disk), b"bbbbbbbbbb", "it can still be read");
+    assert!(file.sync().is_ok());
+    disk.crash(Crash::Everything);
+    assert_eq!(content(&disk), b"aaaaaaaaaa");
+}
+
+#[test]
 fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
     let (disk, before) = half_synced(4000);
     disk.crash(Crash::Nothing);

@@ -293,9 +293,25 @@ impl Journal {
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.write().map_err(writing)?;
         let Some(end) = &self.end else { return Ok(()) };
-        end.file.sync().map_err(|error| Error::storage("syncing the log", error))?;
+        let synced = end.file.sync();
+        #[cfg(feature = "known-bugs")]
+        let synced = match crate::bugs::is_on(crate::bugs::Bug::M17) {
+            true => synced.or_else(|_| end.file.sync()),
+            false => synced,
+        };
+        synced.map_err(|error| Error::storage("syncing the log", error))?;
         self.durable = self.course.sequence;
         Ok(())
+    }
+
+    /// Bug M4: what was written before is made durable, what is written now is not.
+    #[cfg(feature = "known-bugs")]
+    pub(super) fn sync_former(&mut self) -> Result<(), Error> {
+        if let Some(end) = &self.end {
+            end.file.sync().map_err(|error| Error::storage("syncing the log", error))?;
+        }
+        self.durable = self.course.sequence;
+        self.write().map_err(writing)
     }
 
     /// After a sync, and after whoever waited for it was told: raises the mark, gives up segments that no longer count.

@@ -126,6 +126,8 @@ impl Log {
             full: full.clone(),
             meters: setup.meters.clone(),
             jobs: VecDeque::new(),
+            #[cfg(feature = "known-bugs")]
+            late_votes: Vec::new(),
         };
         let lock = opened.lock;
         let running = match setup.seams.work {

@@ -148,6 +148,9 @@ pub(super) struct Writer {
     pub(super) meters: Meters,
     /// Taken from the queue, not written yet.
     pub(super) jobs: VecDeque<Job>,
+    /// Votes that were told and are not written yet.
+    #[cfg(feature = "known-bugs")]
+    pub(super) late_votes: Vec<Vote>,
 }
 
 /// What to do after a turn.
@@ -281,6 +284,8 @@ impl Writer {
     /// Writes and syncs the round, then tells.
     fn write(&mut self, jobs: Vec<Job>, round: &mut Round) -> Result<(), Error> {
         let mut result = Ok(());
+        #[cfg(feature = "known-bugs")]
+        let jobs = self.votes_last(jobs, round);
         for job in jobs {
             // Registered in any case: whatever happens, it is told.
             result = result.and_then(|()| self.collect(&job));
@@ -289,13 +294,45 @@ impl Writer {
         result?;
         let committed = self.memory.lock().committed;
         self.journal.committed(committed);
+        #[cfg(feature = "known-bugs")]
+        if crate::bugs::is_on(crate::bugs::Bug::M4) {
+            self.journal.sync_former()?;
+            return self.tell(round);
+        }
         self.meters.syncs().time(|| self.journal.sync())?;
+        self.tell(round)
+    }
+
+    fn tell(&mut self, round: &mut Round) -> Result<(), Error> {
         for done in std::mem::take(&mut round.done) {
             done(Ok(()));
         }
         self.queue.finished(round.jobs, round.bytes);
         self.memory.lock().written_below(self.journal.next());
         self.journal.settle(round.closing)
+    }
+
+    /// Bug M3: votes are told at once and written when there are no entries to write.
+    #[cfg(feature = "known-bugs")]
+    fn votes_last(&mut self, jobs: Vec<Job>, round: &mut Round) -> Vec<Job> {
+        if !crate::bugs::is_on(crate::bugs::Bug::M3) {
+            return jobs;
+        }
+        let (votes, mut others): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| matches!(job, Job::Vote { .. }));
+        let entries = others.iter().any(|job| matches!(job, Job::Append { .. }));
+        let late = if entries { Vec::new() } else { std::mem::take(&mut self.late_votes) };
+        for job in votes {
+            round.jobs += 1;
+            if let Job::Vote { vote, done } = job {
+                self.late_votes.push(vote);
+                round.done.push(done);
+            }
+        }
+        let unasked = late.into_iter().map(|vote| Job::Vote { vote, done: Box::new(|_| {}) });
+        round.jobs -= unasked.len() as u64;
+        others.extend(unasked);
+        others
     }
 
     /// Adds one job to the round.

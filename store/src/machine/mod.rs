@@ -68,6 +68,11 @@ impl Machine {
     pub fn open_on(engine: Arc<dyn Engine>, work: Work) -> Result<Self, mvcc::Error> {
         let reader = engine.reader();
         let facts = facts::read(reader.as_ref())?;
+        #[cfg(feature = "known-bugs")]
+        let facts = match raft::bugs::is_on(raft::bugs::Bug::M12) {
+            true => Facts { revision: newest_of_keys(reader.as_ref())?.max(1), ..facts },
+            false => facts,
+        };
         let deadlines = Deadlines::default();
         deadlines.replace(lease::read_all(reader.as_ref())?, Instant::now());
         let auth = auth::record::read_all(reader.as_ref())?;
@@ -389,6 +394,12 @@ impl Machine {
         let has_alarms = draft.has_alarms();
         let (after, revised) = draft.finish(&mut writes);
         let drafted = auth.finish(&mut writes);
+        #[cfg(feature = "known-bugs")]
+        if raft::bugs::is_on(raft::bugs::Bug::M5) {
+            let mut apart = engine::Batch::default();
+            facts::write_position(batch.position.clone(), &mut apart);
+            self.engine.write(&apart).map_err(mvcc::Error::from)?;
+        }
         facts::write_position(batch.position, &mut writes);
         if drafted.is_some() {
             self.auth.begin();
@@ -491,9 +502,10 @@ fn execute(
             Ok(Response::Renewed(granted))
         }
         Command::LeaseExpire { term, leases } => {
-            if term == committed.term.0 {
+            let old_leaders_too = old_leaders_end_leases();
+            if term == committed.term.0 || old_leaders_too {
                 for (id, renewed) in leases {
-                    if draft.lease(id)?.is_some_and(|lease| lease.renewed == renewed) {
+                    if draft.lease(id)?.is_some_and(|lease| lease.renewed == renewed || old_leaders_too) {
                         end(draft, id, events)?;
                     }
                 }
@@ -510,6 +522,25 @@ fn execute(
 /// The tokens of a state, each with its last renewal.
 fn renewals(auth: &State) -> impl Iterator<Item = (auth::token::TokenId, u64)> {
     auth.tokens.iter().map(|(id, token)| (*id, token.renewed))
+}
+
+/// Bug M15, where it is switched on.
+fn old_leaders_end_leases() -> bool {
+    #[cfg(feature = "known-bugs")]
+    return raft::bugs::is_on(raft::bugs::Bug::M15);
+    #[cfg(not(feature = "known-bugs"))]
+    false
+}
+
+/// Bug M12: the newest revision that a key was written at.
+#[cfg(feature = "known-bugs")]
+fn newest_of_keys(reader: &dyn engine::Reader) -> Result<i64, mvcc::Error> {
+    let (mut newest, keys) = (0, KeyRange::From(Bytes::new()));
+    scan::visit(reader, &Overlay::default(), &keys, i64::MAX, &mut |_, revision, _| {
+        newest = newest.max(revision);
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(newest)
 }
 
 fn done(draft: &Draft<'_>) -> Response {

@@ -44,6 +44,11 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<bool, Error> {
                 batch.delete(layout::version_key(key, revision).freeze());
             }
         }
+        #[cfg(feature = "known-bugs")]
+        if deleted && revision == compacted && raft::bugs::is_on(raft::bugs::Bug::M11) {
+            batch.delete(bytes::Bytes::copy_from_slice(entry));
+            batch.delete(layout::version_key(key, revision).freeze());
+        }
         log.next()?;
     }
     facts::write_scrubbed(compacted, &mut batch);

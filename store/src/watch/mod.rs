@@ -97,6 +97,11 @@ impl Watcher {
         }
         let full =
             queue.revised.len() >= WATCH_QUEUE_REVISIONS_MAX || queue.bytes + bytes > WATCH_QUEUE_BYTES_MAX;
+        // A short queue, so that few changes fill it; that alone is no bug.
+        #[cfg(feature = "known-bugs")]
+        if queue.revised.len() >= 8 && raft::bugs::is_on(raft::bugs::Bug::M10) {
+            return true;
+        }
         if full && !queue.revised.is_empty() {
             queue.lost = Some(revised.revision.0);
             return true;

@@ -97,6 +97,13 @@ impl Subscription {
     /// The next delivery; `None` after an error. May be cancelled: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<Delivery, Refusal>> {
         loop {
+            #[cfg(feature = "known-bugs")]
+            if raft::bugs::is_on(raft::bugs::Bug::M8)
+                && !matches!(self.phase, Phase::New { .. })
+                && self.watcher.asked.swap(false, Ordering::AcqRel)
+            {
+                return Some(Ok(Delivery::Progress(Revision(self.hub.published()))));
+            }
             if let Some(revised) = self.ready.pop_front() {
                 return Some(Ok(self.deliver(revised)));
             }
@@ -150,10 +157,24 @@ impl Subscription {
         // In this order: what was published by now is in the queue by now.
         let published = self.hub.published();
         match self.watcher.pop() {
+            #[cfg(feature = "known-bugs")]
+            Popped::Revised(revised) if raft::bugs::is_on(raft::bugs::Bug::M13) => {
+                self.delivered = self.delivered.min(revised.revision.0 - 1);
+                Some(self.deliver(revised))
+            }
             Popped::Revised(revised) => (revised.revision.0 >= self.start).then(|| self.deliver(revised)),
             Popped::Lost(from) => {
                 let end = self.hub.resume(&self.watcher);
                 let next = from.max(self.start);
+                #[cfg(feature = "known-bugs")]
+                let next = match raft::bugs::is_on(raft::bugs::Bug::M9) {
+                    true => {
+                        let oldest = self.start.max(self.past.compacted());
+                        self.delivered = oldest - 1;
+                        oldest
+                    }
+                    false => next,
+                };
                 if next <= end {
                     self.phase = Phase::History { next, end };
                 }

@@ -111,6 +111,7 @@ impl Cluster {
             reads: Mutex::default(),
             leases: Mutex::default(),
             watches: watches.skip(skipped).step_by(2).collect(),
+            late: Mutex::default(),
             orders: Mutex::default(),
             done: Mutex::default(),
             stop: CancellationToken::new(),
@@ -121,7 +122,7 @@ impl Cluster {
         });
         let mut sites = Vec::new();
         for (at, offset) in plan.clock_offsets_ms.iter().enumerate() {
-            let site = Arc::new(Site::new(at + 1, &setup, false, *offset, &ledger)?);
+            let site = Arc::new(Site::new(at + 1, &setup, false, *offset, latency(&mut chance), &ledger)?);
             host(&mut sim, &site);
             sites.push(site);
         }
@@ -184,7 +185,7 @@ impl Cluster {
             Later::Reliable(a, b) => self.sim.set_link_fail_rate(a, b, 0.0),
             Later::Move(at) => {
                 self.sites[at].disk().hang(false);
-                self.sites[at].disk().set_latency(Duration::ZERO);
+                self.sites[at].usual_pace();
             }
             Later::Space(at) => self.sites[at].disk().set_capacity(None),
         }
@@ -263,7 +264,8 @@ impl Cluster {
     /// A member is to join; its host is there, and waits.
     pub fn expect(&mut self) -> anyhow::Result<usize> {
         let at = self.sites.len();
-        let site = Arc::new(Site::new(at + 1, &self.setup, true, 0, &self.ledger)?);
+        let latency = latency(&mut self.chance);
+        let site = Arc::new(Site::new(at + 1, &self.setup, true, 0, latency, &self.ledger)?);
         host(&mut self.sim, &site);
         // It must have a name in the network before anybody is told to reach it there.
         self.sim.crash(site.name.as_str());
@@ -347,6 +349,11 @@ impl Cluster {
             leader: status.leader.map(|leader| leader.0),
         })
     }
+}
+
+/// How long a disk takes to write and sync.
+fn latency(chance: &mut StdRng) -> Duration {
+    Duration::from_millis(chance.random_range(0..5))
 }
 
 fn host(sim: &mut Sim<'static>, site: &Arc<Site>) {

@@ -22,6 +22,7 @@
 //! a real disk; time lost by a member that stands still (its timers go on, though it neither reads, writes nor hears); the retransmission
 //! of TCP, in whose place a link either delivers late or breaks the connection.
 
+pub mod bugs;
 pub mod cluster;
 pub mod coverage;
 pub mod invariants;

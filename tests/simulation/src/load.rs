@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use check::kv::{Action, Answer, Call, Cell};
 use check::linear::Timed;
+use check::watch::Kinds;
 use faults_tests::limits::{CALL, KEYS};
 use faults_tests::watcher::{self, Plan, Told};
 use faults_tests::workload::{self, Client, PREFIX, Reads, Record, value_number};
@@ -56,6 +57,8 @@ pub struct Desk {
     pub leases: Mutex<HashMap<i64, Lease>>,
     /// Watches.
     pub watches: Vec<(Plan, Told)>,
+    /// Watches from where history was compacted to.
+    pub late: Mutex<Vec<(Plan, Told)>>,
     /// What is still to be done.
     pub orders: Mutex<VecDeque<Order>>,
     /// What was done.
@@ -102,6 +105,7 @@ pub async fn run(desk: Arc<Desk>) {
     for number in 0..LESSEES {
         calls.spawn(lessee(desk.clone(), number, begin));
     }
+    calls.spawn(historian(desk.clone(), begin));
     calls.spawn(reader(desk.clone(), begin));
     if desk.compacts {
         calls.spawn(compactor(desk.clone()));
@@ -182,7 +186,7 @@ fn understood(answer: &pb::RangeResponse, invoked: u64, agreed: bool) -> Option<
 
 /// Compacts now and then, up to a little before the head.
 async fn compactor(desk: Arc<Desk>) {
-    let mut chance = desk.chance(200);
+    let (mut chance, mut late) = (desk.chance(200), JoinSet::new());
     while !desk.stop.is_cancelled() {
         sleep(Duration::from_millis(chance.random_range(200..700))).await;
         let mut kv = KvClient::new(desk.any(&mut chance));
@@ -196,9 +200,56 @@ async fn compactor(desk: Arc<Desk>) {
             if matches!(compacted, Ok(Ok(_))) {
                 desk.ledger.note(format_args!("compacted {revision}"));
                 desk.ledger.books().coverage.hit("compactions");
+                let member = {
+                    let members = desk.members.lock();
+                    members[chance.random_range(0..members.len())].clone()
+                };
+                late.spawn(watch_from(desk.clone(), revision, member));
             }
         }
     }
+}
+
+/// Watches from a revision on, shortly.
+async fn watch_from(desk: Arc<Desk>, from: i64, member: String) {
+    let plan = Plan { from, key: None, kinds: Kinds::Both, previous: false };
+    let told = Told::default();
+    desk.late.lock().push((plan, told.clone()));
+    let stop = desk.stop.child_token();
+    let member = wire::dial(watcher::endpoint(client_url(&member)));
+    let watching = watcher::run(plan, vec![member], 0, told, stop.clone());
+    drop(timeout(Duration::from_millis(400), watching).await);
+}
+
+/// Writes in transactions that read the past, which may be compacted: then nothing is written, on no member.
+async fn historian(desk: Arc<Desk>, begin: Instant) {
+    let mut chance = desk.chance(500);
+    for turn in 1_u64.. {
+        pause(&desk, Duration::from_millis(chance.random_range(40..200))).await;
+        if desk.stop.is_cancelled() {
+            return;
+        }
+        let (key, value) = (chance.random_range(0..KEYS), 800_000_000_000 + turn);
+        let newest = desk.ledger.books().revisions.newest();
+        let revision = (newest - chance.random_range(0..60)).max(1);
+        let mut kv = KvClient::new(desk.any(&mut chance));
+        let invoked = now_ns(begin);
+        let answer = timeout(CALL, kv.txn(remember(key, value, revision))).await;
+        let header = answer.ok().and_then(Result::ok).and_then(|answer| answer.into_inner().header);
+        let answer = header.map(|header| Answer::Changed { revision: header.revision });
+        let call = Call { action: Action::Put { key, value }, answer };
+        desk.record.note(Timed { invoked, returned: answer.map(|_| now_ns(begin)), call });
+    }
+}
+
+fn remember(key: usize, value: u64, revision: i64) -> pb::TxnRequest {
+    use pb::request_op::Request;
+    let put =
+        pb::PutRequest { key: workload::key(key), value: value.to_string().into(), ..Default::default() };
+    let past = pb::RangeRequest { key: workload::key(key), revision, ..Default::default() };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let success = vec![op(Request::RequestPut(put)), op(Request::RequestRange(past))];
+    pb::TxnRequest { success, ..Default::default() }
 }
 
 /// Holds one lease after another, with a key each: renews it for a while, then revokes it or lets it end.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use clap::Parser;
 use parking_lot::Mutex;
+use simulation_tests::bugs::{Bug, hunt, named};
 use simulation_tests::coverage::Coverage;
 use simulation_tests::plan::plan;
 use simulation_tests::run::{Manner, run};
@@ -31,6 +32,9 @@ struct Arguments {
     /// Processes at the same time; the source of randomness below everything is one for each.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Switch a known bug on (M4, say), and stop at the first seed that finds it.
+    #[arg(long, value_parser = named)]
+    bug: Option<Bug>,
     /// Print the results for a program.
     #[arg(long, hide = true)]
     part: bool,
@@ -74,6 +78,9 @@ fn main() -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().init();
     }
+    if let Some(bug) = arguments.bug.filter(|_| !arguments.loud) {
+        return report(bug, &arguments);
+    }
     let results = match arguments.part || arguments.loud || arguments.seeds <= PART {
         true => here(&arguments),
         false => in_parts(&arguments)?,
@@ -94,6 +101,18 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Looks for a bug.
+fn report(bug: Bug, arguments: &Arguments) -> anyhow::Result<()> {
+    let seeds = arguments.seed..arguments.seed + arguments.seeds;
+    match hunt(bug, seeds) {
+        Some((seed, failure)) => {
+            println!("{bug:?}: seed {seed}: {failure}");
+            Ok(())
+        }
+        None => anyhow::bail!("{bug:?} was not found by {} seeds", arguments.seeds),
+    }
+}
+
 /// Runs all seeds in this process.
 fn here(arguments: &Arguments) -> Results {
     let mut results = Results { seeds: arguments.seeds, ..Results::default() };
@@ -102,7 +121,7 @@ fn here(arguments: &Arguments) -> Results {
         if arguments.loud {
             println!("{plan:#?}");
         }
-        match run(&plan, Manner { loud: arguments.loud, ..Manner::default() }) {
+        match run(&plan, Manner { loud: arguments.loud, bug: arguments.bug, ..Manner::default() }) {
             Ok(report) => {
                 results.coverage.merge(&report.coverage);
                 results.coverage.add("simulated ms", report.simulated_ms);

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faults_tests::workload::Reads;
 use parking_lot::Mutex;
+use raft::bugs::Bug;
 use rand_of_mad_turmoil::SeedableRng;
 use rand_of_mad_turmoil::rngs::StdRng;
 
@@ -51,11 +52,13 @@ pub struct Manner {
     pub loud: bool,
     /// How clients read.
     pub reads: Reads,
+    /// Which known bug is switched on.
+    pub bug: Option<Bug>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { loud: false, reads: Reads::Linearizable }
+        Self { loud: false, reads: Reads::Linearizable, bug: None }
     }
 }
 
@@ -65,6 +68,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Runs a plan. On a thread of its own: what libraries keep for each thread must not come from the run before.
 pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
     let _alone = ONE_AT_A_TIME.lock();
+    raft::bugs::switch(manner.bug);
     let seeded = StdRng::seed_from_u64(plan.seed);
     match mad_turmoil::rand::try_rng() {
         Some(mut source) => *source = seeded,
@@ -73,7 +77,9 @@ pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
     let plan = plan.clone();
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20);
     let running = thread.spawn(move || run_here(&plan, manner)).expect("a thread starts");
-    running.join().unwrap_or_else(|_| {
+    let ended = running.join();
+    raft::bugs::switch(None);
+    ended.unwrap_or_else(|_| {
         Err(Failure { broken: "the driver panicked".into(), at_ms: 0, tail: String::new() })
     })
 }
@@ -208,6 +214,9 @@ fn judge(cluster: &mut Cluster) -> Result<(), String> {
     }
     for (plan, told) in desk.watches.iter() {
         until(cluster, CONVERGE_MS, "watches reach the head", |_| watches::check(*plan, told, &log, true))?;
+    }
+    for (plan, told) in desk.late.lock().iter() {
+        watches::check(*plan, told, &log, false)?;
     }
     cluster.ledger.note(format_args!("history {}", history.len()));
     for timed in &history {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -60,6 +61,7 @@ pub struct Site {
     ledger: Ledger,
     joins: bool,
     clock_offset_ms: u64,
+    disk_latency: Duration,
     /// Its id in the group, once known.
     id: Arc<AtomicU64>,
     machine: Mutex<Machine>,
@@ -93,23 +95,32 @@ impl Site {
         setup: &Setup,
         joins: bool,
         clock_offset_ms: u64,
+        disk_latency: Duration,
         ledger: &Ledger,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
+        let site = Self {
             number,
             name: format!("m{number}"),
             setup: setup.clone(),
             ledger: ledger.clone(),
             joins,
             clock_offset_ms,
+            disk_latency,
             id: Arc::default(),
             machine: Mutex::new(Machine::new()?),
-        })
+        };
+        site.usual_pace();
+        Ok(site)
     }
 
     /// The disk of its log.
     pub fn disk(&self) -> SimDisk {
         self.machine.lock().disk.clone()
+    }
+
+    /// From now on its disk is as fast as it usually is.
+    pub fn usual_pace(&self) {
+        self.disk().set_latency(self.disk_latency);
     }
 
     /// What keeps its state.
@@ -133,13 +144,14 @@ impl Site {
         (machine.running, machine.ended) = (None, None);
         machine.disk.hang(false);
         machine.disk.crash(crash);
-        machine.disk.set_latency(std::time::Duration::ZERO);
+        machine.disk.set_latency(self.disk_latency);
         machine.engine.crash_after(keep)
     }
 
     /// Somebody takes all disks out and puts empty ones in. Nothing may run on it.
     pub fn wipe(&self) -> anyhow::Result<()> {
         *self.machine.lock() = Machine::new()?;
+        self.usual_pace();
         Ok(())
     }
 

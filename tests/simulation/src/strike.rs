@@ -92,6 +92,8 @@ impl Cluster {
                 self.later(ms, Later::Space(at));
             }
             Fault::Stall(_) => {
+                // Long enough for a lease to end meanwhile, as this member sees it.
+                let ms = ms + self.chance.random_range(0..1500);
                 self.hang(at, ms);
                 self.cut(at, ms, true);
             }
@@ -134,7 +136,14 @@ impl Cluster {
         }
     }
 
+    /// The machine stops: now, or in the middle of what its disk does next.
     fn crash(&mut self, at: usize) {
+        if self.chance.random_range(0..2) == 0 {
+            let disk = self.sites[at].disk();
+            disk.crash_after(disk.operations() + self.chance.random_range(0..8));
+            self.faulty.insert(at);
+            return;
+        }
         let crash = self.any_crash();
         self.down(at, crash);
         let pause = self.chance.random_range(50..900);

@@ -1,0 +1,46 @@
+//! The harness is checked: known bugs, put back one at a time, are found.
+//!
+//! Each test begins at a seed that is known to find its bug, so that it is quick; `docs/testing.md` says how many it takes from seed 0.
+//! After a change of the plans `cargo xtask simulate --bug M4` says which seeds find one now.
+
+use simulation_tests::bugs::{Bug, hunt};
+
+/// Seeds a test may take.
+const WITHIN: u64 = 6;
+
+fn check(bug: Bug, from: u64) {
+    let found = hunt(bug, from..from + WITHIN);
+    let (seed, failure) =
+        found.unwrap_or_else(|| panic!("{bug:?} was not found by {WITHIN} seeds from {from} on"));
+    println!("{bug:?}: seed {seed}: {failure}");
+}
+
+macro_rules! bugs {
+    ($($(#[$attribute:meta])* $name:ident: $bug:ident from $seed:literal,)*) => {
+        $($(#[$attribute])* #[test] fn $name() { check(Bug::$bug, $seed) })*
+
+        #[test]
+        fn every_bug_is_looked_for() {
+            let tried = [$(Bug::$bug),*];
+            assert!(simulation_tests::bugs::ALL.iter().all(|(_, bug)| tried.contains(bug)));
+        }
+    };
+}
+
+bugs! {
+    entries_are_written_before_the_vote: M3 from 0,
+    entries_are_told_durable_before_they_are: M4 from 14,
+    the_applied_index_is_written_apart: M5 from 0,
+    reads_are_not_confirmed: M6 from 9,
+    progress_runs_ahead: M8 from 0,
+    watches_are_told_twice_after_an_image: M9 from 4,
+    slow_watches_lose_changes: M10 from 10,
+    deletions_at_the_compacted_revision_go: M11 from 0,
+    the_revision_is_taken_from_the_keys: M12 from 4,
+    watches_of_the_future_are_told_the_past: M13 from 0,
+    reads_depend_on_what_was_removed_here: M14 from 4,
+    old_leaders_end_leases: M15 from 0,
+    wiped_members_vote: M16 from 5,
+    failed_syncs_are_tried_again: M17 from 98,
+    damaged_logs_pass_for_shorter_ones: M18 from 2,
+}
