@@ -92,9 +92,12 @@ impl Route {
     }
 
     async fn attempt(&self, now: Leadership, task: &Task, until: Instant) -> Result<Outcome, Setback> {
+        // On the heap: else every request carried the room for both ways, and the compiler could not see to the end of them.
         match now.leader {
-            Some(_) if now.is_self => self.here(task, until).await,
-            Some(leader) if leader != self.peers.identity().member => self.there(leader, task, until).await,
+            Some(_) if now.is_self => Box::pin(self.here(task, until)).await,
+            Some(leader) if leader != self.peers.identity().member => {
+                Box::pin(self.there(leader, task, until)).await
+            }
             Some(_) | None => Err(Setback::Again(Error::NoLeader)),
         }
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::outbound::Factory;
+use super::proposals::Proposals;
 use super::{Command, Types, convert};
 use crate::error::Error;
 use crate::fuse::Fuse;
@@ -111,6 +112,7 @@ impl Task {
 #[derive(Clone)]
 pub(crate) struct Group {
     raft: Raft<Types, Machine>,
+    proposals: Proposals,
     machine: Machine,
     peers: Peers,
     metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
@@ -184,7 +186,9 @@ impl Group {
             fuse.check().err().unwrap_or_else(|| Error::damaged("starting the group", error.to_string()))
         })?;
         let (metrics, server) = (raft.metrics(), raft.server_metrics());
+        let ending = CancellationToken::new();
         Ok(Self {
+            proposals: Proposals::start(raft.clone(), ending.clone()),
             raft,
             machine,
             peers,
@@ -193,7 +197,7 @@ impl Group {
             fuse,
             full,
             standing_back: Arc::default(),
-            ending: CancellationToken::new(),
+            ending,
             id: options.id,
             cluster_id: options.cluster_id,
             command_bytes_max: options.command_bytes_max,
@@ -260,7 +264,7 @@ impl Group {
         if *self.full.borrow() {
             return Err(Error::NoSpace.into());
         }
-        let written = self.raft.client_write(Command(command)).await;
+        let written = self.proposals.propose(Command(command)).await;
         let written = written.map_err(|error| self.write_refusal("proposing a command", error))?;
         Ok(Outcome::Applied { id: convert::log_id_record(&written.log_id), response: written.data })
     }

@@ -7,6 +7,7 @@
 //! | [`machine`] | the caller's state machine to its state machine |
 //! | [`outbound`] | our connections to its network |
 //! | [`inbound`] | what peers send to its interface |
+//! | [`proposals`] | many callers to few appends |
 //! | [`group`] | its interface to what a [`Handle`](crate::Handle) needs |
 
 mod convert;
@@ -16,6 +17,7 @@ mod inbound;
 mod log;
 pub(crate) mod machine;
 mod outbound;
+mod proposals;
 
 #[cfg(test)]
 mod suite;
