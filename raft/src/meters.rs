@@ -213,7 +213,7 @@ mod tests {
         let seen = histogram.distribution();
         assert_eq!(seen.buckets[..4], [(0.001, 2), (0.002, 2), (0.004, 2), (0.008, 1)]);
         assert_eq!((seen.count, seen.buckets[BUCKETS - 1]), (8, (f64::INFINITY, 1)));
-        assert!((seen.sum_s - 1000.014_003).abs() < 1e-6);
+        assert!((seen.sum_s - 1_000.014_003).abs() < 1e-6);
     }
 
     #[test]

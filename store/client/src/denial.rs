@@ -82,6 +82,11 @@ impl Denial {
     pub fn of_text(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|denial| denial.to_string() == text)
     }
+
+    /// The denial that a member's message tells.
+    pub fn of_status(message: &str) -> Option<Self> {
+        Self::of_text(message.strip_prefix("etcdserver: ")?)
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +99,6 @@ mod tests {
             assert_eq!(Denial::of_text(&denial.to_string()), Some(denial));
         }
         assert_eq!(Denial::of_text("no such text"), None);
+        assert_eq!(Denial::of_status("etcdserver: permission denied"), Some(Denial::PermissionDenied));
     }
 }

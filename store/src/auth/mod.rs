@@ -32,6 +32,7 @@ pub mod caller;
 pub mod change;
 pub mod check;
 pub mod draft;
+pub mod jwt;
 pub mod password;
 pub mod published;
 pub mod record;

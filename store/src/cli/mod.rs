@@ -5,6 +5,7 @@
 mod duration;
 mod file;
 mod others;
+mod token;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::password;
 use crate::backup::directory;
 use crate::cli::others::Others;
 use crate::server::{ClusterState, Error, Options, Server, Tls, TlsFiles};
@@ -161,7 +163,7 @@ pub struct Flags {
     /// Authority that signs the certificates of clients; with it, clients must present one.
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     pub trusted_ca_file: Option<PathBuf>,
-    /// Clients must present a certificate of --trusted-ca-file, which alone means the same.
+    /// Clients must present a certificate of --trusted-ca-file, whose common name stands for a user.
     #[arg(
         long,
         env = "ETCD_CLIENT_CERT_AUTH",
@@ -172,6 +174,15 @@ pub struct Flags {
         action = clap::ArgAction::Set
     )]
     pub client_cert_auth: bool,
+    /// What stands for a user who has shown a password: simple, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m.
+    #[arg(long, env = "ETCD_AUTH_TOKEN", default_value = "simple")]
+    pub auth_token: String,
+    /// Seconds a simple token is good after its last use.
+    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", default_value_t = 300)]
+    pub auth_token_ttl: u64,
+    /// Work of a guess at a password, 4 to 24; one more doubles it. (Passwords are hashed with PBKDF2, not bcrypt.)
+    #[arg(long, env = "ETCD_BCRYPT_COST", default_value_t = password::COST_DEFAULT)]
+    pub bcrypt_cost: u8,
     /// Certificates of clients that were revoked (PEM file).
     #[arg(long, env = "ETCD_CLIENT_CRL_FILE", requires = "trusted_ca_file")]
     pub client_crl_file: Option<PathBuf>,
@@ -282,6 +293,10 @@ impl Flags {
             backup_interval_s: self.backup_interval.as_secs(),
             backup_retention: self.backup_retention,
             history_window_s: seconds(&self.auto_compaction_retention)?,
+            auth_token: token::kind(&self.auth_token)?,
+            auth_token_ttl_s: self.auth_token_ttl,
+            bcrypt_cost: self.bcrypt_cost,
+            client_cert_names: self.client_cert_auth,
             txn_ops_max: self.max_txn_ops,
             request_bytes_max: self.max_request_bytes,
             gateway: self.enable_grpc_gateway,

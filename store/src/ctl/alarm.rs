@@ -6,10 +6,10 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::output::{Answer, header};
 use super::{Common, Error};
+use crate::history::ctl::Line;
 
 /// List and end alarms of members.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -47,7 +47,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
 }
 
 async fn ask(
-    client: &mut MaintenanceClient<Channel>,
+    client: &mut MaintenanceClient<Line>,
     action: AlarmAction,
     alarm: pb::AlarmMember,
 ) -> Result<pb::AlarmResponse, Error> {

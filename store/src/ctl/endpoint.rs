@@ -127,7 +127,11 @@ async fn health(common: &Common, out: &mut (dyn Write + Send)) -> Result<(), Err
         let begin = Instant::now();
         let asked = async {
             let request = pb::RangeRequest { key: "health".into(), ..Default::default() };
-            Ok::<_, Error>(KvClient::new(connection.connect().await?).range(request).await?)
+            match KvClient::new(connection.connect().await?).range(request).await {
+                // Whoever can tell that we may not look is well.
+                Err(status) if status.code() == tonic::Code::PermissionDenied => Ok(()),
+                answer => Ok::<_, Error>(answer.map(drop)?),
+            }
         };
         let error = asked.await.err().map(|error| error.to_string());
         let (endpoint, took) = (&connection.endpoints, format!("{:?}", begin.elapsed()));

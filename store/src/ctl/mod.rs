@@ -5,11 +5,15 @@
 //! here.
 
 mod alarm;
+mod auth;
 mod endpoint;
 mod kv;
 mod lease;
 mod member;
 mod output;
+pub(crate) mod prompt;
+mod role;
+mod user;
 
 use std::io::Write;
 
@@ -44,6 +48,15 @@ pub enum Command {
     /// List and end alarms of members
     #[command(subcommand)]
     Alarm(alarm::Command),
+    /// Demand that clients say who they are, or not
+    #[command(subcommand)]
+    Auth(auth::Command),
+    /// Add, delete and list users; give them passwords and roles
+    #[command(subcommand)]
+    User(user::Command),
+    /// Add, delete and list roles; allow them ranges of keys
+    #[command(subcommand)]
+    Role(role::Command),
     /// Save, check and restore the state of a store
     #[command(subcommand)]
     Snapshot(crate::backup::ctl::Command),
@@ -57,6 +70,9 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Member(command) => member::run(command, out).await,
         Command::Endpoint(command) => endpoint::run(command, out).await,
         Command::Alarm(command) => alarm::run(command, out).await,
+        Command::Auth(command) => auth::run(command, out).await,
+        Command::User(command) => user::run(command, out).await,
+        Command::Role(command) => role::run(command, out).await,
         Command::Snapshot(command) => crate::backup::ctl::run(command, out).await,
     }
 }

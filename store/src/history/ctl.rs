@@ -3,14 +3,21 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use proto::etcd::etcdserverpb::{RangeRequest, kv_client::KvClient};
+use proto::etcd::etcdserverpb::{
+    AuthenticateRequest, RangeRequest, auth_client::AuthClient, kv_client::KvClient,
+};
 use proto::store as pb;
 use proto::store::history_client::HistoryClient;
-use store_client::KeyRange;
+use store_client::{Denial, KeyRange};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
 
 use super::clock::now_unix_ms;
 use super::time::{self, Moment};
+use crate::ctl::prompt;
 use crate::limits::{JOIN_TIMEOUT, RECORD_BYTES_MAX};
 
 /// Why a command failed, in words for people.
@@ -54,11 +61,57 @@ pub struct Connection {
     /// Key of --cert (PEM file).
     #[arg(long = "key", id = "key_file", env = "ETCDCTL_KEY")]
     pub key_file: Option<PathBuf>,
+    /// Who asks, as NAME or NAME:PASSWORD; without the password it is asked for.
+    #[arg(long = "user", id = "login", env = "ETCDCTL_USER", hide_env_values = true)]
+    pub login: Option<String>,
+    /// Password of --user; then a colon in --user is part of the name.
+    #[arg(
+        long = "password",
+        id = "login_password",
+        env = "ETCDCTL_PASSWORD",
+        requires = "login",
+        hide_env_values = true
+    )]
+    pub login_password: Option<String>,
+}
+
+/// A connection on which a user, or nobody, asks.
+pub type Line = InterceptedService<Channel, Introduction>;
+
+/// Says with every request who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Introduction(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Introduction {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl Connection {
-    /// Connects to the first member that answers.
-    pub async fn connect(&self) -> Result<Channel, Error> {
+    /// Connects to the first member that answers, and logs in if there is a user.
+    pub async fn connect(&self) -> Result<Line, Error> {
+        let channel = self.channel().await?;
+        let token = match self.name_and_password()? {
+            Some((name, password)) => log_in(channel.clone(), name, password).await?,
+            None => None,
+        };
+        Ok(InterceptedService::new(channel, Introduction(token)))
+    }
+
+    fn name_and_password(&self) -> Result<Option<(String, String)>, Error> {
+        let Some(user) = &self.login else { return Ok(None) };
+        Ok(Some(match (&self.login_password, user.split_once(':')) {
+            (Some(password), _) => (user.clone(), password.clone()),
+            (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
+            (None, None) => (user.clone(), prompt::secret("Password: ")?),
+        }))
+    }
+
+    async fn channel(&self) -> Result<Channel, Error> {
         let mut failed = None;
         for endpoint in self.endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty()) {
             match self.endpoint(endpoint)?.connect().await {
@@ -88,6 +141,25 @@ impl Connection {
             tls = tls.identity(Identity::from_pem(std::fs::read(cert)?, std::fs::read(key)?));
         }
         built.tls_config(tls).map_err(|source| Error::Connect { endpoint: url.clone(), source })
+    }
+}
+
+/// A token; none is needed while auth is off.
+async fn log_in(
+    channel: Channel,
+    name: String,
+    password: String,
+) -> Result<Option<MetadataValue<Ascii>>, Error> {
+    let answer = AuthClient::new(channel).authenticate(AuthenticateRequest { name, password }).await;
+    match answer {
+        Ok(answer) => {
+            let token = MetadataValue::try_from(answer.into_inner().token);
+            Ok(Some(
+                token.map_err(|_| Error::Usage("the member gave a token that cannot be sent".to_owned()))?,
+            ))
+        }
+        Err(status) if Denial::of_status(status.message()) == Some(Denial::NotEnabled) => Ok(None),
+        Err(status) => Err(status.into()),
     }
 }
 
@@ -205,7 +277,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
 }
 
 async fn get(
-    channel: Channel,
+    member: Line,
     keys: &Keys,
     at: Option<&str>,
     keys_only: bool,
@@ -215,12 +287,12 @@ async fn get(
         None => 0,
         Some(Moment::Revision(revision)) => revision,
         Some(Moment::UnixMs(unix_ms)) => {
-            let mut history = HistoryClient::new(channel.clone());
+            let mut history = HistoryClient::new(member.clone());
             history.revision_at(pb::RevisionAtRequest { unix_ms }).await?.into_inner().revision
         }
     };
     let (key, range_end) = keys.range()?;
-    let mut client = KvClient::new(channel).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
+    let mut client = KvClient::new(member).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
     let request = RangeRequest { key, range_end, revision, keys_only, ..RangeRequest::default() };
     for kv in client.range(request).await?.into_inner().kvs {
         line(out, "", &kv.key)?;
@@ -232,7 +304,7 @@ async fn get(
 }
 
 async fn diff(
-    channel: Channel,
+    member: Line,
     keys: &Keys,
     from: &str,
     to: &str,
@@ -240,7 +312,7 @@ async fn diff(
 ) -> Result<(), Error> {
     let (key, range_end) = keys.range()?;
     let request = pb::DiffRequest { key, range_end, from: sent(moment(from)?), to: sent(moment(to)?) };
-    let mut client = HistoryClient::new(channel).max_decoding_message_size(4 * RECORD_BYTES_MAX);
+    let mut client = HistoryClient::new(member).max_decoding_message_size(4 * RECORD_BYTES_MAX);
     let mut stream = client.diff(request).await?.into_inner();
     while let Some(piece) = stream.message().await? {
         for pb::Difference { before, after } in piece.differences {

@@ -33,7 +33,7 @@ impl Response {
     /// Reads an answer; its byte strings are slices of `bytes`.
     pub fn decode(bytes: &Bytes) -> Result<Self, codec::Error> {
         Ok(match codec::decode(bytes)? {
-            ResponseRecord::Refused(record) => Self::Refused(refusal(&record)),
+            ResponseRecord::Refused(record) => Self::Refused(refusal(&record)?),
             ResponseRecord::Txn(record) => Self::Txn(txn(&record, bytes)),
             ResponseRecord::Done(revision) => Self::Done(Revision(revision)),
             ResponseRecord::Renewed(leases) => Self::Renewed(leases),
@@ -109,8 +109,8 @@ fn refusal_record(refusal: &Refusal) -> RefusalRecord<'_> {
     }
 }
 
-fn refusal(record: &RefusalRecord<'_>) -> Refusal {
-    match record {
+fn refusal(record: &RefusalRecord<'_>) -> Result<Refusal, codec::Error> {
+    Ok(match record {
         RefusalRecord::Compacted(oldest) => Refusal::Compacted { oldest: Revision(*oldest) },
         RefusalRecord::Future(newest) => Refusal::FutureRevision { newest: Revision(*newest) },
         RefusalRecord::LeaseNotFound => Refusal::LeaseNotFound,
@@ -120,10 +120,10 @@ fn refusal(record: &RefusalRecord<'_>) -> Refusal {
         RefusalRecord::Internal(text) => Refusal::Internal((*text).to_owned()),
         RefusalRecord::Denied(place) => match Denial::ALL.get(usize::from(*place)) {
             Some(denial) => Refusal::Denied(*denial),
-            None => Refusal::Internal(format!("denied for a reason {place} that this version does not know")),
+            None => return Err(codec::Error::Malformed(format!("denial {place}"))),
         },
         RefusalRecord::Unavailable(text) => Refusal::Unavailable((*text).to_owned()),
-    }
+    })
 }
 
 fn txn_record(result: &TxnResult) -> TxnRecord<'_> {

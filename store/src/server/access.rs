@@ -14,6 +14,9 @@ use crate::auth::{Caller, Change, Credentials, Identity, Permission, State, toke
 use crate::limits::{AUTH_ATTEMPTS, AUTH_PATIENCE, NAME_BYTES_MAX};
 use crate::machine::command::Command;
 
+/// What etcd says when it is to sign with a public key.
+const VERIFY_ONLY: &str = "token signing attempted with verify-only key";
+
 /// Evaluates a block that ends in a result for a caller, again and again while users or roles change meanwhile.
 macro_rules! patiently {
     ($handle:expr, |$member:ident| $run:expr) => {{
@@ -45,6 +48,16 @@ impl Handle {
         match &credentials {
             Credentials::None => Ok(Caller::Nobody),
             Credentials::Token(secret) => {
+                if let Some(signer) = self.signer() {
+                    let signed = signer.recognize(&secret.0, self.unix_ms() / 1000);
+                    let (name, revision) = signed.ok_or(Denial::InvalidToken)?;
+                    return Ok(Caller::User(Arc::new(Identity {
+                        name,
+                        revision,
+                        credentials,
+                        signed: true,
+                    })));
+                }
                 let (id, issued) = token::parse(&secret.0).ok_or(Denial::InvalidToken)?;
                 let (name, revision) = self.recognize(id, issued).await?;
                 self.machine().tokens().used(id);
@@ -86,6 +99,13 @@ impl Handle {
             let hashed = state.users.get(name).and_then(|user| user.password.clone());
             if password.len() > NAME_BYTES_MAX || !self.hasher().compare(hashed, password.to_owned()).await? {
                 return Err(Denial::Failed.into());
+            }
+            if let Some(signer) = self.signer() {
+                if auth.state().revision != state.revision {
+                    continue;
+                }
+                let token = signer.sign(name, state.revision, self.unix_ms() / 1000);
+                return token.ok_or_else(|| Error::Invalid(VERIFY_ONLY.to_owned()));
             }
             let random = token::random();
             let (user, revision) = (name.to_owned(), state.revision);

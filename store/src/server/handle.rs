@@ -26,7 +26,7 @@ use super::bootstrap::Identity;
 use super::broken::Broken;
 use super::{Options, alarms, renewals};
 use crate::auth::check::Rights;
-use crate::auth::{Caller, password::Hasher};
+use crate::auth::{Caller, jwt::Signer, password::Hasher};
 use crate::backup::{self, export::Origin};
 use crate::history::{self, clock};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
@@ -60,6 +60,7 @@ struct Shared {
     images: Arc<Semaphore>,
     diffs: Arc<Semaphore>,
     hasher: Hasher,
+    signer: Option<Signer>,
     broken: Broken,
     agreement: Mutex<Agreement>,
     clock: clock::Running,
@@ -86,6 +87,7 @@ impl Handle {
         machine: Arc<Machine>,
         renewals: renewals::Sender,
         promotions: mpsc::Sender<MemberId>,
+        signer: Option<Signer>,
     ) -> Self {
         let leadership = raft.leadership();
         let (identity, options) = (*identity, options.clone());
@@ -105,6 +107,7 @@ impl Handle {
             images,
             diffs: history::permits(),
             hasher,
+            signer,
             broken: Broken::default(),
             agreement: Mutex::default(),
             clock,
@@ -123,6 +126,11 @@ impl Handle {
     /// On whose behalf this handle acts.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// What makes signed tokens, where those are wanted.
+    pub(super) fn signer(&self) -> Option<&Signer> {
+        self.shared.signer.as_ref()
     }
 
     pub(crate) fn hasher(&self) -> &Hasher {

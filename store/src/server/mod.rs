@@ -74,6 +74,7 @@ impl Server {
     /// Like [`start_on`](Self::start_on), on something else than this machine: for simulations.
     pub async fn start_with(options: Options, listeners: Listeners, seams: Seams) -> Result<Self, Error> {
         options.validate()?;
+        let signer = options.auth_token.signer()?;
         let client_keys = options.client_tls.as_ref().map(Keys::new).transpose()?;
         let peer_keys = options.peer_tls.as_ref().map(Keys::new).transpose()?;
         let work = seams.raft.work;
@@ -96,7 +97,7 @@ impl Server {
         let stop = CancellationToken::new();
         let (renewals, renewal_queue) = renewals::channel();
         let (promotions, promotion_queue) = mpsc::channel(PROMOTIONS_WAITING_MAX);
-        let handle = Handle::new(&options, &identity, raft, machine, renewals, promotions);
+        let handle = Handle::new(&options, &identity, raft, machine, renewals, promotions, signer);
         let node_stop = stop.clone();
         tasks.spawn(async move { node.run(node_stop).await.map_err(Error::from) });
         tasks.spawn(renewals::run(handle.clone(), renewal_queue, stop.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Tls};
-use crate::auth::password;
+use crate::auth::{jwt, password};
 use crate::backup::directory::Retention;
 use crate::history::Clock;
 use crate::limits::FILES_RESERVED;
@@ -31,6 +31,21 @@ pub enum TokenKind {
     /// A random token that every member knows.
     #[default]
     Simple,
+    /// A signed one that needs no memory.
+    Jwt(jwt::Settings),
+}
+
+impl TokenKind {
+    /// What makes signed tokens, if those are wanted.
+    pub(super) fn signer(&self) -> Result<Option<jwt::Signer>, Error> {
+        match self {
+            Self::Simple => Ok(None),
+            Self::Jwt(settings) => {
+                let refuse = |detail| Error::Options { option: "auth_token", detail };
+                Ok(Some(jwt::Signer::new(settings).map_err(refuse)?))
+            }
+        }
+    }
 }
 
 /// Options of a [`Server`](crate::Server). [`Options::single`] and [`Options::member`] fill in what most need.
@@ -73,6 +88,8 @@ pub struct Options {
     pub txn_ops_max: usize,
     /// What stands for a user who has shown a password; simple tokens.
     pub auth_token: TokenKind,
+    /// Whether the common names of clients' certificates stand for users. Matters only where certificates are mandatory.
+    pub client_cert_names: bool,
     /// Seconds a simple token is good after its last use; 300, as etcd.
     pub auth_token_ttl_s: u64,
     /// Work of a guess at a password, 4 to 24; 10, as etcd. One more doubles it.
@@ -136,6 +153,7 @@ impl Default for Options {
             history_window_s: 14_400,
             txn_ops_max: 128,
             auth_token: TokenKind::Simple,
+            client_cert_names: false,
             auth_token_ttl_s: 300,
             bcrypt_cost: password::COST_DEFAULT,
             request_bytes_max: 3 << 19,
@@ -193,6 +211,11 @@ impl Options {
 
     pub(super) fn keepalive_timeout(&self) -> Duration {
         Duration::from_millis(self.keepalive_timeout_ms)
+    }
+
+    /// Whether clients must show certificates, and their common names stand for users.
+    pub(crate) fn names_in_certificates(&self) -> bool {
+        self.client_cert_names && self.client_tls.as_ref().is_some_and(|tls| tls.ca_pem.is_some())
     }
 
     /// Refuses options that contradict each other.

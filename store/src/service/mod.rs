@@ -40,7 +40,7 @@ pub fn routes(handle: &Handle) -> Routes {
     let request_bytes = handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
     let api = Api {
         handle: handle.acting_for(Caller::Nobody),
-        names_in_certificates: handle.options().client_tls.as_ref().is_some_and(|tls| tls.ca_pem.is_some()),
+        names_in_certificates: handle.options().names_in_certificates(),
     };
     let services =
         Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))

@@ -1,6 +1,8 @@
 //! Records on the disk: the log's, the commands in it, and the tables of the state.
 
 use bytes::Bytes;
+use store::auth::password::{self, Hashed};
+use store::auth::{Caller, Change, Permission, PermissionKind, token};
 use store::machine::{command::Command, response::Response};
 use store::mvcc::layout::{self, LeaseRecord, Version};
 use store_client::{
@@ -24,6 +26,11 @@ pub fn command(bytes: &[u8]) {
     if let Ok(command) = Command::decode(&bytes) {
         assert_eq!(command.encode().expect("it was decoded"), bytes, "one command, one encoding");
     }
+    if let Ok((caller, command)) = Command::decode_with_caller(&bytes) {
+        let again = command.encode_for(&caller).expect("it was decoded");
+        let (same, _) = Command::decode_with_caller(&again).expect("it was encoded");
+        assert_eq!(same, caller, "nobody becomes somebody else on the way");
+    }
     if let Ok(response) = Response::decode(&bytes) {
         assert_eq!(response.encode().expect("it was decoded"), bytes, "one response, one encoding");
     }
@@ -32,8 +39,10 @@ pub fn command(bytes: &[u8]) {
 /// Commands of every kind, and responses.
 pub fn command_seeds() -> Vec<Vec<u8>> {
     let commands = commands().into_iter().map(|command| command.encode());
+    let ann = Caller::user("ann", 3);
+    let others = [Caller::Nobody, ann].map(|caller| Command::Txn(txn()).encode_for(&caller));
     let responses = responses().into_iter().map(|response| response.encode());
-    commands.chain(responses).map(|bytes| bytes.expect("seeds are small").to_vec()).collect()
+    commands.chain(others).chain(responses).map(|bytes| bytes.expect("seeds are small").to_vec()).collect()
 }
 
 /// A command of each kind.
@@ -46,6 +55,35 @@ pub fn commands() -> Vec<Command> {
         Command::LeaseRenew(vec![LeaseId(7), LeaseId(8)]),
         Command::LeaseExpire { term: 1, leases: vec![(LeaseId(7), 4)] },
         Command::LeaseRevoke(LeaseId(7)),
+    ]
+    .into_iter()
+    .chain(changes().into_iter().map(Command::Auth))
+    .collect()
+}
+
+/// Changes of users and roles in an order in which they have an effect.
+fn changes() -> Vec<Change> {
+    let text = |text: &str| text.to_owned();
+    let permission =
+        Permission { kind: PermissionKind::ReadWrite, key: "a".into(), range_end: Bytes::from_static(b"\0") };
+    let token = token::id("secret");
+    vec![
+        Change::UserAdd { name: text("root"), password: Some(Hashed::of("p", password::steps(4))) },
+        Change::UserAdd { name: text("ann"), password: None },
+        Change::RoleAdd(text("app")),
+        Change::RoleGrant { name: text("app"), permission },
+        Change::UserGrant { name: text("ann"), role: text("app") },
+        Change::UserGrant { name: text("root"), role: text("root") },
+        Change::Enable,
+        Change::TokenIssue { user: text("root"), revision: 7, token },
+        Change::TokensRenew(vec![token]),
+        Change::TokensExpire { term: 1, tokens: vec![(token, 1)] },
+        Change::RoleRevoke { name: text("app"), key: "a".into(), range_end: Bytes::from_static(b"\0") },
+        Change::UserRevoke { name: text("ann"), role: text("app") },
+        Change::RoleDelete(text("app")),
+        Change::UserPassword { name: text("ann"), password: Hashed::of("q", password::steps(4)) },
+        Change::UserDelete(text("ann")),
+        Change::Disable,
     ]
 }
 

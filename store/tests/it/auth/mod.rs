@@ -1,6 +1,8 @@
 //! Users, roles and what they may do, as clients of the API see it.
 
 mod calls;
+mod certificates;
+mod ctl;
 mod etcdctl;
 mod login;
 mod members;
