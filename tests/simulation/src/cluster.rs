@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use faults_tests::workload::{Reads, Record};
+use faults_tests::workload::Record;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use raft::disk::Crash;
@@ -83,7 +83,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Sets up founders and clients. Nothing runs before the first [`step`](Self::step).
-    pub fn new(plan: &Plan, reads: Reads, loud: bool) -> anyhow::Result<Self> {
+    pub fn new(plan: &Plan, loud: bool) -> anyhow::Result<Self> {
         let mut chance = StdRng::seed_from_u64(plan.seed ^ 0x5EED);
         let mut sim = turmoil::Builder::new()
             .rng_seed(chance.random())
@@ -116,7 +116,6 @@ impl Cluster {
             done: Mutex::default(),
             stop: CancellationToken::new(),
             quiet: CancellationToken::new(),
-            agreed: reads,
             compacts: plan.compacts,
             seed: chance.random(),
         });

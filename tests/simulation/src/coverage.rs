@@ -1,12 +1,16 @@
 //! What really happened in runs: a fault that was planned and struck nothing does not count.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Counts by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Coverage {
-    counts: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Coverage {
@@ -16,8 +20,8 @@ impl Coverage {
     }
 
     /// Counts some.
-    pub fn add(&mut self, name: &'static str, count: u64) {
-        *self.counts.entry(name).or_default() += count;
+    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, count: u64) {
+        *self.counts.entry(name.into()).or_default() += count;
     }
 
     /// How often.
@@ -28,13 +32,8 @@ impl Coverage {
     /// Adds what another run saw.
     pub fn merge(&mut self, other: &Self) {
         for (name, count) in &other.counts {
-            self.add(name, *count);
+            self.add(name.clone(), *count);
         }
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.counts.iter().map(|(name, count)| (*name, *count))
     }
 }
 

@@ -22,6 +22,7 @@
 //! a real disk; time lost by a member that stands still (its timers go on, though it neither reads, writes nor hears); the retransmission
 //! of TCP, in whose place a link either delivers late or breaks the connection.
 
+pub mod apart;
 pub mod bugs;
 pub mod cluster;
 pub mod coverage;
@@ -41,5 +42,5 @@ pub const SEEDS: u64 = 128;
 
 /// The command that replays a seed.
 pub fn replay(seed: u64) -> String {
-    format!("cargo xtask simulate --seeds 1 --seed {seed} --loud")
+    format!("cargo xtask simulate --seed {seed} --loud")
 }

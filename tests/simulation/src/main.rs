@@ -1,6 +1,6 @@
 //! Seeds for as long as one likes; what `cargo xtask simulate` runs.
 
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
@@ -9,11 +9,8 @@ use parking_lot::Mutex;
 use simulation_tests::bugs::{Bug, hunt, named};
 use simulation_tests::coverage::Coverage;
 use simulation_tests::plan::plan;
-use simulation_tests::run::{Manner, run};
-use simulation_tests::{SEEDS, replay};
-
-/// Seeds that one process runs before its results are taken.
-const PART: u64 = 8;
+use simulation_tests::run::{Failure, Manner, Report, run};
+use simulation_tests::{SEEDS, apart, replay};
 
 #[derive(Parser)]
 #[command(
@@ -26,47 +23,38 @@ struct Arguments {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Print everything that happens.
+    /// Print everything that happens in the first seed.
     #[arg(long)]
     loud: bool,
-    /// Processes at the same time; the source of randomness below everything is one for each.
+    /// Runs at the same time, each in a process.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Switch a known bug on (M4, say), and stop at the first seed that finds it.
     #[arg(long, value_parser = named)]
     bug: Option<Bug>,
-    /// Print the results for a program.
+    /// Run the first seed and print what came of it for a program.
     #[arg(long, hide = true)]
-    part: bool,
+    told: bool,
 }
 
 /// What came of some seeds.
 #[derive(Default)]
 struct Results {
-    seeds: u64,
     failed: Vec<u64>,
     coverage: Coverage,
 }
 
 impl Results {
-    /// As one process tells another.
-    fn print(&self) {
-        self.failed.iter().for_each(|seed| println!("=failed {seed}"));
-        self.coverage.iter().for_each(|(name, count)| println!("=count {count} {name}"));
-    }
-
-    /// Takes what another process printed; passes on what is for people.
-    fn take(&mut self, printed: &str) {
-        for line in printed.lines() {
-            if let Some(seed) = line.strip_prefix("=failed ") {
-                self.failed.extend(seed.parse::<u64>());
-            } else if let Some((count, name)) =
-                line.strip_prefix("=count ").and_then(|line| line.split_once(' '))
-            {
-                // Names are few and the same in every process.
-                self.coverage.add(String::leak(name.to_owned()), count.parse().unwrap_or(0));
-            } else {
-                println!("{line}");
+    fn take(&mut self, seed: u64, outcome: &Result<Report, Failure>) {
+        match outcome {
+            Ok(report) => {
+                self.coverage.merge(&report.coverage);
+                self.coverage.add("simulated ms", report.simulated_ms);
+                self.coverage.add("invalid runs", u64::from(!report.valid));
+            }
+            Err(failure) => {
+                println!("seed {seed}: {failure}\n  {}", replay(seed));
+                self.failed.push(seed);
             }
         }
     }
@@ -78,33 +66,33 @@ fn main() -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().init();
     }
-    if let Some(bug) = arguments.bug.filter(|_| !arguments.loud) {
-        return report(bug, &arguments);
+    if arguments.told {
+        return apart::tell(arguments.seed, arguments.bug);
     }
-    let results = match arguments.part || arguments.loud || arguments.seeds <= PART {
-        true => here(&arguments),
-        false => in_parts(&arguments)?,
-    };
-    if arguments.part {
-        results.print();
-        return Ok(());
+    if arguments.loud {
+        return aloud(&arguments);
     }
-    let hours = results.coverage.of("simulated ms") as f64 / 3_600_000.0;
-    println!(
-        "{} seeds, {hours:.2} simulated hours, {} failed {:?}",
-        results.seeds,
-        results.failed.len(),
-        results.failed
-    );
-    print!("{}", results.coverage);
-    anyhow::ensure!(results.failed.is_empty(), "{} of {} seeds failed", results.failed.len(), results.seeds);
+    let program = std::env::current_exe().context("finding this program")?;
+    match arguments.bug {
+        Some(bug) => look_for(&program, bug, &arguments),
+        None => all(&program, &arguments),
+    }
+}
+
+/// Runs the first seed here.
+fn aloud(arguments: &Arguments) -> anyhow::Result<()> {
+    let plan = plan(arguments.seed);
+    println!("{plan:#?}");
+    let report = run(&plan, Manner { loud: true, bug: arguments.bug })
+        .map_err(|failure| anyhow::anyhow!("seed {}: {failure}", arguments.seed))?;
+    println!("seed {}: {:016x} after {} events", arguments.seed, report.digest.0, report.digest.1);
+    print!("{}", report.coverage);
     Ok(())
 }
 
 /// Looks for a bug.
-fn report(bug: Bug, arguments: &Arguments) -> anyhow::Result<()> {
-    let seeds = arguments.seed..arguments.seed + arguments.seeds;
-    match hunt(bug, seeds) {
+fn look_for(program: &Path, bug: Bug, arguments: &Arguments) -> anyhow::Result<()> {
+    match hunt(program, bug, arguments.seed..arguments.seed + arguments.seeds)? {
         Some((seed, failure)) => {
             println!("{bug:?}: seed {seed}: {failure}");
             Ok(())
@@ -113,59 +101,19 @@ fn report(bug: Bug, arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Runs all seeds in this process.
-fn here(arguments: &Arguments) -> Results {
-    let mut results = Results { seeds: arguments.seeds, ..Results::default() };
-    for seed in arguments.seed..arguments.seed + arguments.seeds {
-        let plan = plan(seed);
-        if arguments.loud {
-            println!("{plan:#?}");
-        }
-        match run(&plan, Manner { loud: arguments.loud, bug: arguments.bug, ..Manner::default() }) {
-            Ok(report) => {
-                results.coverage.merge(&report.coverage);
-                results.coverage.add("simulated ms", report.simulated_ms);
-                results.coverage.add("invalid runs", u64::from(!report.valid));
-                if !arguments.part {
-                    println!("seed {seed}: {:016x} after {} events", report.digest.0, report.digest.1);
-                }
-            }
-            Err(failure) => {
-                println!("seed {seed}: {failure}\n  {}", replay(seed));
-                results.failed.push(seed);
-            }
-        }
-    }
-    results
-}
-
-/// Runs all seeds in processes of some each.
-fn in_parts(arguments: &Arguments) -> anyhow::Result<Results> {
-    let program = std::env::current_exe().context("finding this program")?;
+/// Runs all seeds.
+fn all(program: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let end = arguments.seed + arguments.seeds;
     let next = AtomicU64::new(arguments.seed);
-    let results = Mutex::new(Results { seeds: arguments.seeds, ..Results::default() });
+    let results = Mutex::new(Results::default());
     let work = || -> anyhow::Result<()> {
         loop {
-            let seed = next.fetch_add(PART, Ordering::Relaxed);
+            let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
                 return Ok(());
             }
-            let seeds = PART.min(end - seed);
-            let mut part = Command::new(&program);
-            part.args(["--part", "--seed", &seed.to_string(), "--seeds", &seeds.to_string()]);
-            let output = part.output().context("running a part")?;
-            let mut results = results.lock();
-            results.take(&String::from_utf8_lossy(&output.stdout));
-            if !output.status.success() {
-                println!(
-                    "seeds {seed} to {}: {}: {}",
-                    seed + seeds - 1,
-                    output.status,
-                    String::from_utf8_lossy(&output.stderr)
-                );
-                results.failed.push(seed);
-            }
+            let outcome = apart::run(program, seed, None)?;
+            results.lock().take(seed, &outcome);
         }
     };
     std::thread::scope(|scope| {
@@ -174,7 +122,11 @@ fn in_parts(arguments: &Arguments) -> anyhow::Result<Results> {
             worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
         })
     })?;
-    let mut results = results.into_inner();
-    results.failed.sort_unstable();
-    Ok(results)
+    let Results { mut failed, coverage } = results.into_inner();
+    failed.sort_unstable();
+    let hours = coverage.of("simulated ms") as f64 / 3_600_000.0;
+    println!("{} seeds, {hours:.2} simulated hours, {} failed {failed:?}", arguments.seeds, failed.len());
+    print!("{coverage}");
+    anyhow::ensure!(failed.is_empty(), "{} of {} seeds failed", failed.len(), arguments.seeds);
+    Ok(())
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use faults_tests::workload::Reads;
-use parking_lot::Mutex;
 use raft::bugs::Bug;
 use rand_of_mad_turmoil::SeedableRng;
 use rand_of_mad_turmoil::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, Fate};
 use crate::coverage::Coverage;
@@ -16,7 +15,7 @@ use crate::limits::{BOOT_MS, CALLS_MIN, CONVERGE_MS, SAMPLE_MS};
 use crate::plan::Plan;
 
 /// How a run went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// What happened, as one number, and how many events that was.
     pub digest: (u64, u64),
@@ -29,7 +28,7 @@ pub struct Report {
 }
 
 /// An invariant was found broken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was found.
     pub broken: String,
@@ -46,47 +45,35 @@ impl fmt::Display for Failure {
 }
 
 /// How to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
     /// Whether every event is printed.
     pub loud: bool,
-    /// How clients read.
-    pub reads: Reads,
     /// Which known bug is switched on.
     pub bug: Option<Bug>,
 }
 
-impl Default for Manner {
-    fn default() -> Self {
-        Self { loud: false, reads: Reads::Linearizable, bug: None }
-    }
-}
-
-/// The source of randomness below everything is one for the process, so that runs go one after the other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// Runs a plan. On a thread of its own: what libraries keep for each thread must not come from the run before.
+/// Runs a plan, which a process does once: what libraries count or keep for a whole process (tokio counts runtimes, and chooses by that number
+/// between what is ready) would be another in a second run. [`apart`](crate::apart) runs in a process of its own.
+///
+/// # Panics
+///
+/// The second time.
 pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
-    let _alone = ONE_AT_A_TIME.lock();
     raft::bugs::switch(manner.bug);
-    let seeded = StdRng::seed_from_u64(plan.seed);
-    match mad_turmoil::rand::try_rng() {
-        Some(mut source) => *source = seeded,
-        None => mad_turmoil::rand::set_rng(seeded),
-    }
+    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(plan.seed));
     let plan = plan.clone();
+    // On a thread of its own: what libraries keep for each thread must not come from the time before the randomness was seeded.
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20);
     let running = thread.spawn(move || run_here(&plan, manner)).expect("a thread starts");
-    let ended = running.join();
-    raft::bugs::switch(None);
-    ended.unwrap_or_else(|_| {
+    running.join().unwrap_or_else(|_| {
         Err(Failure { broken: "the driver panicked".into(), at_ms: 0, tail: String::new() })
     })
 }
 
 fn run_here(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
     let failure = |broken: String| Failure { broken, at_ms: 0, tail: String::new() };
-    let cluster = Cluster::new(plan, manner.reads, manner.loud);
+    let cluster = Cluster::new(plan, manner.loud);
     let mut cluster = cluster.map_err(|error| failure(format!("setting up: {error:#}")))?;
     // A panic inside of a member is a broken invariant like any other.
     let played = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, plan)));

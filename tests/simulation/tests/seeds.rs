@@ -1,9 +1,11 @@
 //! 128 seeds, always the same, each with its own cluster and faults.
 
+use std::path::Path;
+
 use simulation_tests::coverage::Coverage;
-use simulation_tests::plan::plan;
-use simulation_tests::run::{Manner, run};
-use simulation_tests::{SEEDS, replay};
+use simulation_tests::{SEEDS, apart, replay};
+
+const SIMULATE: &str = env!("CARGO_BIN_EXE_kontiki-simulate");
 
 /// Seeds of one test: as many tests as it takes, so that they share the processors.
 const PART: u64 = 8;
@@ -11,7 +13,7 @@ const PART: u64 = 8;
 fn part(number: u64) {
     let (mut failed, mut valid, mut coverage) = (Vec::new(), 0, Coverage::default());
     for seed in number * PART..(number + 1) * PART {
-        match run(&plan(seed), Manner::default()) {
+        match apart::run(Path::new(SIMULATE), seed, None).expect("it runs") {
             Ok(report) => {
                 valid += u64::from(report.valid);
                 coverage.merge(&report.coverage);
