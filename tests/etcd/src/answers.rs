@@ -2,31 +2,22 @@
 //! which leases are listed, and how long exactly a lease still has.
 
 use proto::etcd::etcdserverpb::{
-    CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseKeepAliveRequest,
-    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, PutResponse,
-    RangeResponse, ResponseHeader, TxnResponse, kv_client::KvClient, lease_client::LeaseClient,
+    AuthDisableResponse, AuthEnableResponse, AuthRoleAddResponse, AuthRoleDeleteResponse,
+    AuthRoleGetResponse, AuthRoleGrantPermissionResponse, AuthRoleListResponse,
+    AuthRoleRevokePermissionResponse, AuthUserAddResponse, AuthUserChangePasswordResponse,
+    AuthUserDeleteResponse, AuthUserGetResponse, AuthUserGrantRoleResponse, AuthUserListResponse,
+    AuthUserRevokeRoleResponse, AuthenticateRequest, CompactionResponse, DeleteRangeResponse,
+    LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesResponse,
+    LeaseRevokeResponse, LeaseTimeToLiveResponse, PutResponse, RangeResponse, ResponseHeader, TxnResponse,
+    auth_client::AuthClient, kv_client::KvClient, lease_client::LeaseClient,
 };
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::calls::Call;
-
-/// What a server answered.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "named as the calls")]
-pub enum Answer {
-    Range(RangeResponse),
-    Put(PutResponse),
-    Delete(DeleteRangeResponse),
-    Txn(TxnResponse),
-    Compact(CompactionResponse),
-    Grant(LeaseGrantResponse),
-    Revoke(LeaseRevokeResponse),
-    TimeToLive(LeaseTimeToLiveResponse),
-    Leases(LeaseLeasesResponse),
-    KeepAlive(LeaseKeepAliveResponse),
-    Refused(Code, String),
-}
 
 trait Answered {
     fn header(&mut self) -> &mut Option<ResponseHeader>;
@@ -42,9 +33,28 @@ trait Answered {
     }
 }
 
-macro_rules! answered {
-    ($($name:ident)*) => {
-        $(impl Answered for $name {
+macro_rules! answers {
+    ($($name:ident: $response:ident)*) => {
+        /// What a server answered.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(missing_docs, reason = "named as the calls")]
+        pub enum Answer {
+            $($name($response),)*
+            Refused(Code, String),
+        }
+
+        impl Answer {
+            /// The revision in its header, if it has one.
+            pub fn revision(&self) -> Option<i64> {
+                let header = match self {
+                    $(Self::$name(answer) => &answer.header,)*
+                    Self::Refused(..) => return None,
+                };
+                header.as_ref().map(|header| header.revision)
+            }
+        }
+
+        $(impl Answered for $response {
             fn header(&mut self) -> &mut Option<ResponseHeader> {
                 &mut self.header
             }
@@ -52,42 +62,81 @@ macro_rules! answered {
     };
 }
 
-answered! {
-    RangeResponse PutResponse DeleteRangeResponse TxnResponse CompactionResponse LeaseGrantResponse
-    LeaseRevokeResponse LeaseTimeToLiveResponse LeaseLeasesResponse LeaseKeepAliveResponse
+answers! {
+    Range: RangeResponse
+    Put: PutResponse
+    Delete: DeleteRangeResponse
+    Txn: TxnResponse
+    Compact: CompactionResponse
+    Grant: LeaseGrantResponse
+    Revoke: LeaseRevokeResponse
+    TimeToLive: LeaseTimeToLiveResponse
+    Leases: LeaseLeasesResponse
+    KeepAlive: LeaseKeepAliveResponse
+    AuthEnable: AuthEnableResponse
+    AuthDisable: AuthDisableResponse
+    UserAdd: AuthUserAddResponse
+    UserGet: AuthUserGetResponse
+    UserList: AuthUserListResponse
+    UserDelete: AuthUserDeleteResponse
+    UserChangePassword: AuthUserChangePasswordResponse
+    UserGrantRole: AuthUserGrantRoleResponse
+    UserRevokeRole: AuthUserRevokeRoleResponse
+    RoleAdd: AuthRoleAddResponse
+    RoleGet: AuthRoleGetResponse
+    RoleList: AuthRoleListResponse
+    RoleDelete: AuthRoleDeleteResponse
+    RoleGrantPermission: AuthRoleGrantPermissionResponse
+    RoleRevokePermission: AuthRoleRevokePermissionResponse
 }
 
-impl Answer {
-    /// The revision in its header, if it has one.
-    pub fn revision(&self) -> Option<i64> {
-        let header = match self {
-            Self::Range(answer) => &answer.header,
-            Self::Put(answer) => &answer.header,
-            Self::Delete(answer) => &answer.header,
-            Self::Txn(answer) => &answer.header,
-            Self::Compact(answer) => &answer.header,
-            Self::Grant(answer) => &answer.header,
-            Self::Revoke(answer) => &answer.header,
-            Self::TimeToLive(answer) => &answer.header,
-            Self::Leases(answer) => &answer.header,
-            Self::KeepAlive(answer) => &answer.header,
-            Self::Refused(..) => return None,
-        };
-        header.as_ref().map(|header| header.revision)
+/// Says with every request who asks.
+#[derive(Clone, Default)]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        Ok(request)
     }
 }
+
+/// A connection on which a user, or nobody, asks.
+pub type Line = InterceptedService<Channel, Token>;
 
 /// Clients of one server.
 #[derive(Clone)]
 pub struct Asker {
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
+    kv: KvClient<Line>,
+    lease: LeaseClient<Line>,
+    auth: AuthClient<Line>,
 }
 
 impl Asker {
-    /// Over one connection.
+    /// Nobody, over one connection.
     pub fn new(channel: Channel) -> Self {
-        Self { kv: KvClient::new(channel.clone()), lease: LeaseClient::new(channel) }
+        Self::with(channel, Token::default())
+    }
+
+    fn with(channel: Channel, token: Token) -> Self {
+        let line = InterceptedService::new(channel, token);
+        Self {
+            kv: KvClient::new(line.clone()),
+            lease: LeaseClient::new(line.clone()),
+            auth: AuthClient::new(line),
+        }
+    }
+
+    /// A user, over one connection; or how the login was refused.
+    pub async fn login(channel: Channel, name: &str, password: &str) -> Result<Self, (Code, String)> {
+        let request = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
+        let answer = AuthClient::new(channel.clone()).authenticate(request).await;
+        let answer = answer.map_err(|status| (status.code(), status.message().to_owned()))?.into_inner();
+        let token =
+            MetadataValue::try_from(answer.token).map_err(|error| (Code::Internal, error.to_string()))?;
+        Ok(Self::with(channel, Token(Some(token))))
     }
 
     /// Makes a call.
@@ -99,7 +148,7 @@ impl Asker {
     }
 
     async fn answer(&mut self, call: Call) -> Result<Answer, Status> {
-        let (kv, lease) = (&mut self.kv, &mut self.lease);
+        let Self { kv, lease, auth } = self;
         Ok(match call {
             Call::Range(request) => Answer::Range(common(kv.range(request).await?)),
             Call::Put(request) => Answer::Put(common(kv.put(request).await?)),
@@ -123,6 +172,31 @@ impl Asker {
                 let one = tokio_stream::once(LeaseKeepAliveRequest { id });
                 let answer = lease.lease_keep_alive(one).await?.into_inner().message().await?;
                 Answer::KeepAlive(answer.ok_or_else(|| Status::cancelled("the stream ended"))?.common())
+            }
+            Call::AuthEnable(request) => Answer::AuthEnable(common(auth.auth_enable(request).await?)),
+            Call::AuthDisable(request) => Answer::AuthDisable(common(auth.auth_disable(request).await?)),
+            Call::UserAdd(request) => Answer::UserAdd(common(auth.user_add(request).await?)),
+            Call::UserGet(request) => Answer::UserGet(common(auth.user_get(request).await?)),
+            Call::UserList(request) => Answer::UserList(common(auth.user_list(request).await?)),
+            Call::UserDelete(request) => Answer::UserDelete(common(auth.user_delete(request).await?)),
+            Call::UserChangePassword(request) => {
+                Answer::UserChangePassword(common(auth.user_change_password(request).await?))
+            }
+            Call::UserGrantRole(request) => {
+                Answer::UserGrantRole(common(auth.user_grant_role(request).await?))
+            }
+            Call::UserRevokeRole(request) => {
+                Answer::UserRevokeRole(common(auth.user_revoke_role(request).await?))
+            }
+            Call::RoleAdd(request) => Answer::RoleAdd(common(auth.role_add(request).await?)),
+            Call::RoleGet(request) => Answer::RoleGet(common(auth.role_get(request).await?)),
+            Call::RoleList(request) => Answer::RoleList(common(auth.role_list(request).await?)),
+            Call::RoleDelete(request) => Answer::RoleDelete(common(auth.role_delete(request).await?)),
+            Call::RoleGrantPermission(request) => {
+                Answer::RoleGrantPermission(common(auth.role_grant_permission(request).await?))
+            }
+            Call::RoleRevokePermission(request) => {
+                Answer::RoleRevokePermission(common(auth.role_revoke_permission(request).await?))
             }
         })
     }

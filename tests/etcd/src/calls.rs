@@ -3,9 +3,12 @@
 
 use bytes::Bytes;
 use proto::etcd::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseLeasesRequest,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    WatchCreateRequest,
+    AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest,
+    AuthRoleGrantPermissionRequest, AuthRoleListRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest,
+    AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest, AuthUserGrantRoleRequest,
+    AuthUserListRequest, AuthUserRevokeRoleRequest, CompactionRequest, Compare, DeleteRangeRequest,
+    LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
+    RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
     compare::{CompareResult, CompareTarget, TargetUnion},
     range_request::{SortOrder, SortTarget},
     request_op::Request,
@@ -29,6 +32,21 @@ pub enum Call {
     TimeToLive(LeaseTimeToLiveRequest),
     Leases(LeaseLeasesRequest),
     KeepAlive(i64),
+    AuthEnable(AuthEnableRequest),
+    AuthDisable(AuthDisableRequest),
+    UserAdd(AuthUserAddRequest),
+    UserGet(AuthUserGetRequest),
+    UserList(AuthUserListRequest),
+    UserDelete(AuthUserDeleteRequest),
+    UserChangePassword(AuthUserChangePasswordRequest),
+    UserGrantRole(AuthUserGrantRoleRequest),
+    UserRevokeRole(AuthUserRevokeRoleRequest),
+    RoleAdd(AuthRoleAddRequest),
+    RoleGet(AuthRoleGetRequest),
+    RoleList(AuthRoleListRequest),
+    RoleDelete(AuthRoleDeleteRequest),
+    RoleGrantPermission(AuthRoleGrantPermissionRequest),
+    RoleRevokePermission(AuthRoleRevokePermissionRequest),
 }
 
 const KEYS: [&str; 10] = ["a", "a/1", "a/2", "a\0", "b", "b/1", "b/2", "c", "\0", "\u{7f}"];
@@ -43,17 +61,24 @@ const DEPTH_MAX: usize = 2;
 
 /// A source of calls: the same seed gives the same calls.
 pub struct Source {
-    chance: StdRng,
+    pub(crate) chance: StdRng,
     /// About where the store is: the newest revision that an answer has told.
     pub revision: i64,
     /// The newest revision that a compaction has named.
     compacted: i64,
+    /// Whether ranges may end before they begin.
+    backwards: bool,
 }
 
 impl Source {
     /// From the beginning.
     pub fn new(seed: u64) -> Self {
-        Self { chance: StdRng::seed_from_u64(seed), revision: 1, compacted: 0 }
+        Self { chance: StdRng::seed_from_u64(seed), revision: 1, compacted: 0, backwards: true }
+    }
+
+    /// Without ranges that end before they begin: whether somebody may read those, etcd finds out in a way of its own.
+    pub fn forwards(seed: u64) -> Self {
+        Self { backwards: false, ..Self::new(seed) }
     }
 
     /// The next call.
@@ -100,11 +125,11 @@ impl Source {
         Call::Compact(CompactionRequest { revision, physical: self.likely(0.5) })
     }
 
-    fn likely(&mut self, probability: f64) -> bool {
+    pub(crate) fn likely(&mut self, probability: f64) -> bool {
         self.chance.random_bool(probability)
     }
 
-    fn key(&mut self) -> Bytes {
+    pub(crate) fn key(&mut self) -> Bytes {
         if self.likely(0.01) {
             return Bytes::new();
         }
@@ -119,7 +144,7 @@ impl Source {
         self.chance.random_range(1..7)
     }
 
-    fn keys(&mut self) -> (Bytes, Bytes) {
+    pub(crate) fn keys(&mut self) -> (Bytes, Bytes) {
         let key = self.key();
         let end = match self.chance.random_range(0..6) {
             0..=2 => Bytes::new(),
@@ -127,7 +152,8 @@ impl Source {
             4 => self.key(),
             _ => successor(&key),
         };
-        (key, end)
+        let is_empty = !end.is_empty() && end.as_ref() != [0] && end <= key;
+        if is_empty && !self.backwards { (key, Bytes::new()) } else { (key, end) }
     }
 
     /// A revision near the newest, before or after it. Never negative: inside transactions etcd calls that compacted,
@@ -240,7 +266,7 @@ impl Source {
 }
 
 /// The end of the range of all keys that begin with a key.
-fn successor(key: &[u8]) -> Bytes {
+pub(crate) fn successor(key: &[u8]) -> Bytes {
     let mut end = key.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

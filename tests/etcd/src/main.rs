@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
+use etcd_tests::guarded::Guarded;
 use etcd_tests::pair::Pair;
 
 #[derive(Parser)]
@@ -13,6 +14,9 @@ struct Arguments {
     /// The same seed gives the same calls.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Calls by random users, who come and go.
+    #[arg(long)]
+    users: bool,
 }
 
 /// Calls of one pair of servers: what has gone wrong is found in a history that can be read.
@@ -20,14 +24,22 @@ const CALLS_PER_PAIR: u64 = 20_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { calls, seed } = Arguments::parse();
+    let Arguments { calls, seed, users } = Arguments::parse();
     let mut done = 0;
     for seed in seed.. {
         if done >= calls {
             break;
         }
+        let calls_now = CALLS_PER_PAIR.min(calls - done);
+        if users {
+            let mut guarded = Guarded::start().await?.context("etcd is not installed")?;
+            let compared = guarded.compare(seed, calls_now).await?;
+            done += calls_now;
+            println!("seed {seed}: {compared:?}; {done} of {calls}");
+            continue;
+        }
         let mut pair = Pair::start().await?.context("etcd is not installed")?;
-        let compared = pair.compare(seed, CALLS_PER_PAIR.min(calls - done)).await?;
+        let compared = pair.compare(seed, calls_now).await?;
         done += compared.calls;
         println!("seed {seed}: {compared:?}; {done} of {calls}");
     }

@@ -16,6 +16,9 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// Time between two questions whether it does.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Of a guess at a password: the least, for there are many logins.
+const COST: u8 = 4;
+
 /// The other side of a connection: running as long as it is kept.
 pub struct Running {
     /// Where it serves clients, as etcdctl wants it: host and port.
@@ -58,6 +61,7 @@ impl Running {
             free_bytes_min: 0,
             // etcd's default; ours is higher.
             txn_ops_max: 128,
+            bcrypt_cost: COST,
             ..Options::single(directory.path())
         };
         let server = Server::start_on(options, Listeners { peer: Vec::new(), client: vec![socket] }).await?;
@@ -78,6 +82,7 @@ impl Running {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
+            .args(["--bcrypt-cost", &COST.to_string()])
             .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

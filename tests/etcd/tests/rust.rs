@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use etcd_client::{
-    AlarmAction, AlarmType, Client, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions,
-    LeaseGrantOptions, LeaseTimeToLiveOptions, LockOptions, MemberAddOptions, ProclaimOptions, PutOptions,
-    ResignOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    AlarmAction, AlarmOptions, AlarmType, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Error,
+    EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions, LockOptions, MemberAddOptions,
+    Permission, PermissionType, ProclaimOptions, PutOptions, ResignOptions, RoleRevokePermissionOptions,
+    SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, UserAddOptions, WatchOptions,
 };
 use etcd_tests::server::{Running, skipped};
 use tokio::time::timeout;
@@ -144,6 +145,94 @@ async fn maintenance(client: &mut Client, revision: i64) -> Result<(), Error> {
     Ok(())
 }
 
+async fn alarms(client: &mut Client) -> Result<(), Error> {
+    let me = client.status().await?.leader();
+    let mut of_me = AlarmOptions::new();
+    of_me.with_member(me);
+    let raised = client.alarm(AlarmAction::Activate, AlarmType::Nospace, Some(of_me.clone())).await?;
+    assert_eq!((raised.alarms()[0].member_id(), raised.alarms()[0].alarm()), (me, AlarmType::Nospace));
+    refused(client.put("full", "1", None).await, "etcdserver: mvcc: database space exceeded");
+    assert_eq!(client.get("full", None).await?.count(), 0);
+    assert_eq!(client.alarm(AlarmAction::Get, AlarmType::None, None).await?.alarms().len(), 1);
+    client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(of_me)).await?;
+    assert!(client.alarm(AlarmAction::Get, AlarmType::None, None).await?.alarms().is_empty());
+    client.put("full", "1", None).await?;
+    Ok(())
+}
+
+#[track_caller]
+fn refused<T>(outcome: Result<T, Error>, text: &str) {
+    let Err(refused) = outcome else { panic!("not refused: {text}") };
+    assert!(refused.to_string().contains(text), "{refused}");
+}
+
+async fn log_in(address: &str, name: &str, password: &str) -> Result<Client, Error> {
+    let options = ConnectOptions::new().with_user(name, password).with_auto_token_refresh(true);
+    Client::connect([address], Some(options)).await
+}
+
+/// Users and roles as root makes them before it locks the door.
+async fn accounts(client: &mut Client) -> Result<(), Error> {
+    refused(client.auth_enable().await, "etcdserver: root user does not exist");
+    client.user_add("root", "secret", None).await?;
+    refused(client.user_add("root", "secret", None).await, "etcdserver: user name already exists");
+    refused(client.auth_enable().await, "etcdserver: root user does not have root role");
+    client.role_add("root").await?;
+    client.user_grant_role("root", "root").await?;
+    client.user_add("ann", "pw", None).await?;
+    client.user_add("cert", "", Some(UserAddOptions::new().with_no_pwd())).await?;
+    client.role_add("app").await?;
+    client.role_grant_permission("app", Permission::read_write("app/").with_prefix()).await?;
+    client.role_grant_permission("app", Permission::read("conf")).await?;
+    client.user_grant_role("ann", "app").await?;
+    client.auth_enable().await?;
+    refused(client.get("app/1", None).await, "etcdserver: user name is empty");
+    Ok(())
+}
+
+async fn users(server: Running) -> Result<(), Error> {
+    let address = server.address.as_str();
+    let client = &mut Client::connect([address], None).await?;
+    accounts(client).await?;
+    let wrong = "etcdserver: authentication failed, invalid user ID or password";
+    refused(log_in(address, "ann", "wrong").await, wrong);
+    let mut root = log_in(address, "root", "secret").await?;
+    let mut ann = log_in(address, "ann", "pw").await?;
+    ann.put("app/1", "v", None).await?;
+    assert_eq!(ann.get("app/", Some(GetOptions::new().with_prefix())).await?.count(), 1);
+    let denied = "etcdserver: permission denied";
+    refused(ann.put("conf", "v", None).await, denied);
+    refused(ann.get("app/", Some(GetOptions::new().with_from_key())).await, denied);
+    refused(ann.txn(Txn::new().or_else([TxnOp::put("conf", "v", None)])).await, denied);
+    refused(ann.user_list().await, denied);
+    let mut watch = ann.watch("app/", Some(WatchOptions::new().with_prefix())).await?;
+    let created = timeout(PATIENCE, watch.message()).await.expect("it answers")?.expect("it goes on");
+    assert!(created.created() && !created.canceled());
+    root.put("app/2", "v", None).await?;
+    let event = timeout(PATIENCE, watch.message()).await.expect("an event comes")?.expect("it goes on");
+    assert_eq!(event.events().len(), 1);
+    assert_eq!(root.user_list().await?.users(), ["ann", "cert", "root"]);
+    assert_eq!(root.user_get("ann").await?.roles(), ["app"]);
+    assert_eq!(root.role_list().await?.roles(), ["app", "root"]);
+    let kinds: Vec<_> = root.role_get("app").await?.permissions().iter().map(|one| one.get_type()).collect();
+    assert_eq!(kinds, [PermissionType::Readwrite as i32, PermissionType::Read as i32]);
+    // Its token is gone with its password, and with the old one there is no other.
+    root.user_change_password("ann", "new").await?;
+    refused(ann.get("app/1", None).await, wrong);
+    let mut ann = log_in(address, "ann", "new").await?;
+    let everything = Some(RoleRevokePermissionOptions::new().with_prefix());
+    root.role_revoke_permission("app", "app/", everything).await?;
+    refused(ann.get("app/1", None).await, denied);
+    root.user_revoke_role("ann", "app").await?;
+    refused(ann.get("conf", None).await, denied);
+    root.role_delete("app").await?;
+    root.user_delete("ann").await?;
+    refused(root.user_delete("root").await, "etcdserver: invalid auth management");
+    root.auth_disable().await?;
+    assert_eq!(client.get("app/1", None).await?.count(), 1);
+    Ok(())
+}
+
 async fn run(server: Running) -> Result<(), Error> {
     let mut client = Client::connect([&server.address], None).await?;
     let first = keys_and_values(&mut client).await?;
@@ -151,7 +240,8 @@ async fn run(server: Running) -> Result<(), Error> {
     leases(&mut client).await?;
     locks_and_elections(&mut client).await?;
     cluster(&mut client).await?;
-    maintenance(&mut client, first).await
+    maintenance(&mut client, first).await?;
+    alarms(&mut client).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,4 +251,13 @@ async fn the_rust_client_finds_what_it_finds_in_etcd() {
         None => skipped("etcd"),
     }
     run(Running::ours().await.expect("our store starts")).await.expect("our store answers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rust_client_logs_in_as_in_etcd() {
+    match Running::etcd().await.expect("etcd starts") {
+        Some(etcd) => Box::pin(users(etcd)).await.expect("etcd answers"),
+        None => skipped("etcd"),
+    }
+    Box::pin(users(Running::ours().await.expect("our store starts"))).await.expect("our store answers");
 }
