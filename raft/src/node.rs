@@ -61,6 +61,7 @@ fn open(
         owner: Owner { cluster: options.cluster_id, member: options.id.0 },
         cache_bytes: options.log_cache_bytes,
         segment_bytes: options.log_segment_bytes,
+        reserve_bytes: options.log_reserve_bytes,
         seams,
         meters: meters.clone(),
     };

@@ -37,6 +37,9 @@ pub struct Options {
     /// Size of one segment of the log in bytes; 16 MiB. The log is given back to the disk in segments; a small one
     /// grows to this size in steps.
     pub log_segment_bytes: u64,
+    /// Free bytes of the disk that the log does not take; none. A state on the same disk needs some to make durable what is in
+    /// the log, without which the log can never give anything back.
+    pub log_reserve_bytes: u64,
     /// Largest command in bytes; 8 MiB.
     pub command_bytes_max: usize,
     /// Milliseconds after which the outcome of a proposal is reported as unknown; 10 000.
@@ -60,6 +63,7 @@ impl Default for Options {
             log_keep_entries: 5_000,
             log_cache_bytes: 64 << 20,
             log_segment_bytes: 16 << 20,
+            log_reserve_bytes: 0,
             command_bytes_max: 8 << 20,
             propose_timeout_ms: 10_000,
             read_timeout_ms: 5_000,

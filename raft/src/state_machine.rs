@@ -71,8 +71,9 @@ pub trait StateMachine: Send + Sync + 'static {
     /// The position stored by the last durable `apply`, or `None` for an empty state.
     fn position(&self) -> Result<Option<Bytes>, StateMachineError>;
 
-    /// Makes everything applied so far durable, so that the log before it may be purged.
-    fn flush(&self) -> Result<(), StateMachineError>;
+    /// Makes everything applied so far durable, so that the log before it may be purged. `false` when there is no space for
+    /// that now: nothing was changed, the log stays, and it is asked again later.
+    fn flush(&self) -> Result<bool, StateMachineError>;
 
     /// Writes a consistent image of the state into the directory `into`, which does not exist yet and is on
     /// the same file system. Returns the position the image holds.

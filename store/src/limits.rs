@@ -9,6 +9,14 @@ pub const ENGINE_MEMTABLE_BYTES: usize = 32 << 20;
 /// Memtables that may wait for their flush before writers wait.
 pub const ENGINE_MEMTABLES_MAX: i32 = 3;
 
+/// Free bytes of the disk below which nothing is flushed: twice what the memtables may hold, because a flush that runs out of
+/// space ends the member, and compactions follow it.
+pub const ENGINE_FLUSH_FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// Free bytes of the disk that the log leaves to the engine: its memtables, the flush of each, and the compactions that follow.
+/// Half of what clients must leave by default, so that they are refused long before.
+pub const ENGINE_RESERVE_BYTES: u64 = 128 << 20;
+
 /// Bytes of cached blocks, indexes and filters.
 pub const ENGINE_CACHE_BYTES: usize = 64 << 20;
 

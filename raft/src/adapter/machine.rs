@@ -141,14 +141,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes the state durable up to `position` at least.
+    /// Makes the state durable up to `position` at least, if there is space; returns up to where it is.
     async fn flush(&self, position: Position) -> Result<Position, Error> {
         let action = "flushing the state";
         let flush = move |shared: &Shared| shared.machine.flush().map_err(|error| failed(action, error));
-        self.blocking(action, flush).await?;
+        let durable = self.blocking(action, flush).await?;
         let mut state = self.shared.state.lock();
         let newer = state.snapshot.as_ref().is_some_and(|known| known.applied >= position.applied);
-        if !newer {
+        if durable && !newer {
             state.snapshot = Some(position);
         }
         Ok(state.snapshot.clone().unwrap_or_default())

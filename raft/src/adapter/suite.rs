@@ -41,8 +41,8 @@ impl StateMachine for Positioned {
         Ok(self.position.lock().clone())
     }
 
-    fn flush(&self) -> Result<(), StateMachineError> {
-        Ok(())
+    fn flush(&self) -> Result<bool, StateMachineError> {
+        Ok(true)
     }
 
     fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {
@@ -71,6 +71,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
             owner: Owner { cluster: 1, member: 1 },
             cache_bytes: 1 << 20,
             segment_bytes: 64 << 10,
+            reserve_bytes: 0,
             seams: self.seams.clone(),
             meters: Meters::default(),
         };

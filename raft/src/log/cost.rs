@@ -93,6 +93,7 @@ fn with_segments(path: &std::path::Path, batch: u64, rounds: u64) {
         owner: OWNER,
         cache_bytes: 1 << 20,
         segment_bytes: 16 << 20,
+        reserve_bytes: 0,
         seams,
         meters: Meters::default(),
     };

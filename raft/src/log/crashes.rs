@@ -22,6 +22,7 @@ fn setup(disk: &SimDisk) -> Setup {
         owner: OWNER,
         cache_bytes: 0,
         segment_bytes: 8 << 10,
+        reserve_bytes: 0,
         seams,
         meters: Meters::default(),
     }
@@ -370,6 +371,28 @@ async fn a_full_disk_leaves_room_for_votes() {
     }
     log.save_vote(Vote { term: 2, member: 1, committed: true }).await.unwrap();
     log.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_to_the_state_is_not_taken() {
+    const RESERVE: u64 = 100_000;
+    let disk = SimDisk::default();
+    let log = Log::open(&Setup { reserve_bytes: RESERVE, ..setup(&disk) }, Fuse::new()).unwrap();
+    let mut full = log.full();
+    let capacity = disk.used() + RESERVE + 50_000;
+    disk.set_capacity(Some(capacity));
+    let mut waiting = Vec::new();
+    for index in 0..2000 {
+        let (done, told) = completion();
+        log.append(vec![entry(1, index)], done).await.unwrap();
+        waiting.push(told);
+    }
+    full.wait_for(|full| *full).await.unwrap();
+    assert!(disk.used() + RESERVE <= capacity, "{} of {capacity} bytes are used", disk.used());
+    disk.set_capacity(Some(capacity + (1 << 20)));
+    for told in waiting {
+        finished(told).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

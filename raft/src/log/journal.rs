@@ -36,9 +36,25 @@ pub(super) struct Place {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
+    /// Free bytes that the log leaves to others.
+    pub(super) reserve_bytes: u64,
 }
 
 impl Place {
+    /// As [`File::preallocate`], and leaves the reserve alone: what it would take of that is no space to us.
+    fn preallocate(&self, file: &dyn File, size: u64) -> io::Result<()> {
+        let more = size.saturating_sub(file.size()?);
+        let is_short = || {
+            Ok::<_, io::Error>(
+                self.disk.free_bytes(&self.directory)? < self.reserve_bytes.saturating_add(more),
+            )
+        };
+        if more > 0 && self.reserve_bytes > 0 && is_short()? {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "what is free is left to the state"));
+        }
+        file.preallocate(size)
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -145,8 +161,10 @@ impl Journal {
         }
         if until > self.capacity {
             let generous = (until + step).min(self.place.segment_bytes.max(until));
-            match end.file.preallocate(generous) {
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => end.file.preallocate(until)?,
+            match self.place.preallocate(&*end.file, generous) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.place.preallocate(&*end.file, until)?;
+                }
                 other => other?,
             }
             self.capacity = end.file.size()?;
@@ -170,12 +188,12 @@ impl Journal {
             return Ok(());
         }
         if self.capacity < self.place.segment_bytes {
-            end.file.preallocate((self.capacity + step).min(self.place.segment_bytes))?;
+            self.place.preallocate(&*end.file, (self.capacity + step).min(self.place.segment_bytes))?;
             self.capacity = end.file.size()?;
             return Ok(());
         }
         let spare = self.spare()?;
-        spare.preallocate(step)
+        self.place.preallocate(&*spare, step)
     }
 
     /// A file that can become a segment.
@@ -193,7 +211,7 @@ impl Journal {
     /// Goes on to the next segment, which has room for so many bytes.
     fn roll(&mut self, bytes: u64) -> io::Result<()> {
         let file = self.spare()?;
-        file.preallocate((HEAD_BYTES + bytes).max(self.step()))?;
+        self.place.preallocate(&*file, (HEAD_BYTES + bytes).max(self.step()))?;
         let number = self.end.as_ref().map_or(1, |end| end.number + 1);
         let Some(spare) = self.spares.last() else { return Err(io::Error::other("the spare is gone")) };
         self.place.disk.rename(&self.place.path(spare), &self.place.path(&layout::segment_name(number)))?;

@@ -77,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) owner: Owner,
     pub(crate) cache_bytes: usize,
     pub(crate) segment_bytes: u64,
+    /// Free bytes of the disk that the log leaves to others.
+    pub(crate) reserve_bytes: u64,
     pub(crate) seams: Seams,
     pub(crate) meters: Meters,
 }
@@ -113,6 +115,7 @@ impl Log {
             disk: Arc::clone(&setup.seams.disk),
             directory: setup.directory.clone(),
             segment_bytes: setup.segment_bytes,
+            reserve_bytes: setup.reserve_bytes,
         };
         let opened = recovery::open(&place, setup.owner, setup.cache_bytes)?;
         let queue = Arc::new(Queue::default());

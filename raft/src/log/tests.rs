@@ -29,6 +29,7 @@ fn setup(path: &Path, cache_bytes: usize) -> Setup {
         owner: OWNER,
         cache_bytes,
         segment_bytes,
+        reserve_bytes: 0,
         seams: Seams::default(),
         meters: Meters::default(),
     }

@@ -104,10 +104,10 @@ impl StateMachine for Journal {
         Ok(self.live.lock().position.clone())
     }
 
-    fn flush(&self) -> Result<(), StateMachineError> {
+    fn flush(&self) -> Result<bool, StateMachineError> {
         let live = self.live.lock().clone();
         *self.durable.lock() = live;
-        Ok(())
+        Ok(true)
     }
 
     fn checkpoint(&self, into: &Path) -> Result<Option<Bytes>, StateMachineError> {

@@ -239,7 +239,9 @@ fn write(plan: &Plan, seen: &Seen, at: i64, draft: &Path) -> Result<Restored, Er
     facts::write_position(raft::founding_position(&founders.members), &mut writer.batch);
     writer.commit()?;
     let (hash, keys) = (writer.content.hash(), writer.content.keys());
-    engine.flush()?;
+    if !engine.flush()? {
+        return Err(Error::Refused(format!("there is too little space in {}", state.display())));
+    }
     read_back(engine.reader().as_ref(), facts, hash)?;
     drop(engine);
     sync_directory(&state)?;

@@ -97,9 +97,9 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), Error> {
+    fn flush(&self) -> Result<bool, Error> {
         self.shared.lock().settle();
-        Ok(())
+        Ok(true)
     }
 
     fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -217,7 +217,7 @@ mod tests {
             engine.write(&batch).unwrap();
         };
         write("a");
-        engine.flush().unwrap();
+        assert!(engine.flush().unwrap());
         ["b", "c", "d"].into_iter().for_each(write);
         assert_eq!(engine.crash_after(|unflushed| unflushed - 1), 2);
         let held = |key: &str| engine.get(key.as_bytes()).unwrap().is_some();

@@ -79,8 +79,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Applies a batch atomically. Readers see it when this returns.
     fn write(&self, batch: &Batch) -> Result<(), Error>;
 
-    /// Makes everything written durable.
-    fn flush(&self) -> Result<(), Error>;
+    /// Makes everything written durable. `false` when there is no space for that now; nothing was changed then.
+    fn flush(&self) -> Result<bool, Error>;
 
     /// Writes a consistent and durable image into `into`, which must not exist and is on the same file system.
     /// Returns the value that `key` has in the image, which tells which moment that is.

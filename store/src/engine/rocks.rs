@@ -84,10 +84,17 @@ impl Engine for RocksEngine {
         self.database.load().db.write_opt(writes, &options).map_err(|source| Error::new("write", source))
     }
 
-    fn flush(&self) -> Result<(), Error> {
+    fn flush(&self) -> Result<bool, Error> {
+        // A flush that fails half-way cannot be tried again.
+        let failed = |error: rustix::io::Errno| Error::new("look for free space", io::Error::from(error));
+        let disk = rustix::fs::statvfs(&self.directory).map_err(failed)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < limits::ENGINE_FLUSH_FREE_BYTES_MIN {
+            return Ok(false);
+        }
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.database.load().db.flush_opt(&options).map_err(|source| Error::new("flush", source))
+        self.database.load().db.flush_opt(&options).map_err(|source| Error::new("flush", source))?;
+        Ok(true)
     }
 
     fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -153,7 +160,11 @@ impl Drop for Replaced {
 impl Database {
     fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::new("open its database", source);
-        let db = DB::open(&options().map_err(failed)?, path).map_err(failed)?;
+        let mut options = options().map_err(failed)?;
+        // Where there are tables a database was made already: making another would forget them.
+        let found = has_tables(path).map_err(|source| Error::new("look into its database", source))?;
+        options.create_if_missing(!found);
+        let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
         Ok(Self { db, replaced, path: path.to_owned() })
     }
@@ -166,7 +177,6 @@ impl Database {
 
 fn options() -> Result<Options, rocksdb::Error> {
     let mut base = Options::default();
-    base.create_if_missing(true);
     // Only reachable by name: the binding has no setter.
     let mut options = base.get_options_from_string("max_bgerror_resume_count=0")?;
     options.set_atomic_flush(true);
@@ -235,6 +245,20 @@ impl Cursor for RocksCursor<'_> {
     fn entry(&self) -> Option<(&[u8], &[u8])> {
         self.iterator.item()
     }
+}
+
+/// Whether there are tables in a directory, which need not exist.
+fn has_tables(directory: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    for entry in entries {
+        if Path::new(&entry?.file_name()).extension().is_some_and(|extension| extension == "sst") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn set_current(directory: &Path, name: &str) -> io::Result<()> {

@@ -95,8 +95,25 @@ fn rocks_passes_the_suite() {
 fn memory_forgets_what_was_not_flushed() {
     let engine = MemoryEngine::new();
     engine.write(&batch(&[("a", Some("1"))])).unwrap();
-    engine.flush().unwrap();
+    assert!(engine.flush().unwrap());
     engine.write(&batch(&[("a", Some("2"))])).unwrap();
     engine.crash();
     assert_eq!(scan(&engine, "a", "z"), ["a=1"]);
+}
+
+#[test]
+fn a_database_that_has_lost_its_files_is_not_made_anew() {
+    for lost in ["CURRENT", "MANIFEST", ".sst"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("state");
+        let engine = RocksEngine::open(&directory).unwrap();
+        engine.write(&batch(&[("a", Some("1"))])).unwrap();
+        assert!(engine.flush().unwrap());
+        drop(engine);
+        let files = std::fs::read_dir(directory.join("db-0")).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<_> = files.filter(|path| path.to_string_lossy().contains(lost)).collect();
+        assert!(!files.is_empty());
+        files.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        assert!(RocksEngine::open(&directory).is_err(), "without {lost}");
+    }
 }

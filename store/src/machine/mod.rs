@@ -572,7 +572,7 @@ impl StateMachine for Machine {
         Ok(facts::read_position(self.engine.reader().as_ref()).map_err(Broken::from)?)
     }
 
-    fn flush(&self) -> Result<(), StateMachineError> {
+    fn flush(&self) -> Result<bool, StateMachineError> {
         Ok(self.engine.flush().map_err(Broken::from)?)
     }
 

@@ -1,6 +1,7 @@
 //! What is wrong with the members, as they say themselves, as the others see it, or as an operator wants it to count.
 //!
-//! A member whose disk is nearly full refuses writes and has the cluster take note; when there is space again, both end. What a
+//! A member whose disk is nearly full refuses writes and has the cluster take note; when there is space again, both end. If it
+//! leads and another member has space, it hands over. What a
 //! client raises ends when a client ends it: while it says that space is short, no member takes writes.
 
 use std::collections::BTreeSet;
@@ -65,6 +66,25 @@ impl Handle {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the others could not be told about this disk yet"),
             Err(_elapsed) => tracing::debug!("the others could not be told about this disk yet"),
+        }
+    }
+
+    /// As the leader, hands over to a member that has space, if there is one: a leader whose log is full refuses what the
+    /// clients of all members write.
+    pub(super) async fn let_one_with_space_lead(&self) {
+        if !self.leadership_now().is_self {
+            return;
+        }
+        let (status, alarms) = (self.raft().status(), self.alarms());
+        let is_fit = |id: &MemberId| {
+            let votes = status.members.get(id).is_some_and(|(_, voter)| *voter);
+            votes && *id != self.member_id() && !alarms.iter().any(|(member, _)| *member == id.0)
+        };
+        let fit = status.matched.iter().filter(|(id, _)| is_fit(id));
+        let Some((heir, _)) = fit.max_by_key(|(_, matched)| **matched) else { return };
+        match self.raft().transfer_leadership(*heir).await {
+            Ok(()) => tracing::info!(%heir, "a member whose disk has space leads now"),
+            Err(error) => tracing::info!(%heir, %error, "the leadership could not be handed over yet"),
         }
     }
 

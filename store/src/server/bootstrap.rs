@@ -190,6 +190,7 @@ pub async fn start_node(
         snapshot_entries: options.snapshot_entries,
         log_keep_entries: defaults.log_keep_entries.min(options.snapshot_entries),
         log_segment_bytes: seams.log_segment_bytes.unwrap_or(defaults.log_segment_bytes),
+        log_reserve_bytes: crate::limits::ENGINE_RESERVE_BYTES.min(options.free_bytes_min / 2),
         command_bytes_max: crate::limits::RECORD_BYTES_MAX,
         ..defaults
     };

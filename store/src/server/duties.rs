@@ -241,5 +241,8 @@ async fn mind_space(handle: Handle, options: Options) -> Result<(), Error> {
             }
         }
         handle.note_space(full).await;
+        if full {
+            handle.let_one_with_space_lead().await;
+        }
     }
 }

@@ -80,7 +80,7 @@ async fn a_member_with_another_state_is_found_by_its_hash_and_stops() {
         let wrong = Version::Written { age: 0, version: 1, lease: 0, value: b"wrong" };
         batch.put(layout::version_key(b"k", revision).freeze(), wrong.encode());
         engine.write(&batch).unwrap();
-        engine.flush().unwrap();
+        assert!(engine.flush().unwrap());
     }
     let server = restart(options.clone()).await;
     let id = server.handle().member_id();

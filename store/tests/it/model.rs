@@ -190,7 +190,7 @@ async fn compare_with_model(seed: u64) {
             );
         }
         if chance.0.random_bool(0.2) {
-            local.machine.flush().unwrap();
+            assert!(local.machine.flush().unwrap());
             local = local.reopen();
         }
         if chance.0.random_bool(0.3) {
