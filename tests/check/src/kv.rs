@@ -92,6 +92,14 @@ impl Action {
         }
     }
 
+    /// What it would write, if it is to write anything.
+    pub fn value(&self) -> Option<u64> {
+        match self {
+            Self::Put { value, .. } | Self::Swap { value, .. } => Some(*value),
+            Self::Delete { .. } | Self::Get { .. } => None,
+        }
+    }
+
     /// What it would leave in the key: `None` if it would change nothing, `Some(None)` if it would delete it.
     fn effect(&self, cell: Option<Cell>) -> Option<Option<u64>> {
         match self {

@@ -1,4 +1,7 @@
-//! Holders of a lock: one at a time, each with a greater token than the one before (L3).
+//! Holders of a lock: one at a time, each with a greater token than the one before (L3), and leases that are kept (L1).
+//!
+//! Two judgements. By time: what holders were sure of by their own clocks. By revision: which keys lived when, as a watch told
+//! it, and what was written under their protection.
 
 /// Somebody was sure to hold the lock, from the answer that gave it to the call that gave it back, or to the end of the
 /// lease as the holder counts it.
@@ -10,6 +13,33 @@ pub struct Held {
     pub from: u64,
     /// Until when.
     pub until: u64,
+}
+
+/// A key that stands in the queue for the lock: the oldest that lives holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The revision that created it.
+    pub token: i64,
+    /// The revision that deleted it, if one did.
+    pub gone: Option<i64>,
+}
+
+/// A write that was to be made only while a key lived, and was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// The revision that created the key.
+    pub token: i64,
+    /// The revision of the write.
+    pub revision: i64,
+}
+
+/// A lease as its holder knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Until when it lives at least: its time to live after the call of the last renewal that was answered.
+    pub promised: u64,
+    /// When the holder was told that it, or a key of it, was gone, if it was not the holder who ended it.
+    pub lost: Option<u64>,
 }
 
 /// What went wrong.
@@ -31,6 +61,20 @@ pub enum Fault {
         /// The later.
         second: Held,
     },
+    /// A write was made although its key did not hold the lock.
+    #[error("{write:?} was made while {holder:?} held the lock")]
+    Unguarded {
+        /// The write.
+        write: Guarded,
+        /// Who held the lock then, if anybody did.
+        holder: Option<Place>,
+    },
+    /// A lease ended before its time.
+    #[error("{lease:?} ended too early")]
+    Early {
+        /// The lease.
+        lease: Lease,
+    },
 }
 
 /// Checks all holders of one lock, in any order.
@@ -49,32 +93,42 @@ pub fn check(holders: &[Held]) -> Result<(), Fault> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(token: i64, from: u64, until: u64) -> Held {
-        Held { token, from, until }
-    }
-
-    #[test]
-    fn one_holder_at_a_time_with_growing_tokens() {
-        let good: [&[Held]; 4] = [
-            &[],
-            &[held(5, 0, 3)],
-            &[held(5, 0, 3), held(6, 3, 4), held(9, 10, 11)],
-            &[held(6, 3, 4), held(5, 0, 3)],
-        ];
-        for holders in good {
-            assert_eq!(check(holders), Ok(()), "{holders:?}");
+/// Checks that each write was made by the one who held the lock at its revision.
+pub fn check_writes(places: &[Place], writes: &[Guarded]) -> Result<(), Fault> {
+    for write in writes {
+        let lives = |place: &&Place| {
+            place.token < write.revision && place.gone.is_none_or(|gone| gone > write.revision)
+        };
+        let holder = places.iter().filter(lives).min_by_key(|place| place.token).copied();
+        if holder.is_none_or(|holder| holder.token != write.token) {
+            return Err(Fault::Unguarded { write: *write, holder });
         }
-        let overlap = [held(5, 0, 3), held(6, 2, 4)];
-        assert_eq!(check(&overlap), Err(Fault::Both { first: overlap[0], second: overlap[1] }));
-        let within = [held(5, 0, 9), held(6, 2, 4)];
-        assert_eq!(check(&within), Err(Fault::Both { first: within[0], second: within[1] }));
-        let shrinking = [held(5, 0, 3), held(4, 3, 4)];
-        assert_eq!(check(&shrinking), Err(Fault::Token { first: shrinking[0], second: shrinking[1] }));
-        let same = [held(5, 0, 3), held(5, 3, 4)];
-        assert_eq!(check(&same), Err(Fault::Token { first: same[0], second: same[1] }));
     }
+    Ok(())
+}
+
+/// Checks that no lease ended before its time.
+pub fn check_leases(leases: &[Lease]) -> Result<(), Fault> {
+    let early = |lease: &&Lease| lease.lost.is_some_and(|lost| lost < lease.promised);
+    leases.iter().find(early).map_or(Ok(()), |lease| Err(Fault::Early { lease: *lease }))
+}
+
+/// Checks all there is to know of one lock.
+pub fn check_all(known: &Known) -> Result<(), Fault> {
+    check(&known.holders)?;
+    check_writes(&known.places, &known.writes)?;
+    check_leases(&known.leases)
+}
+
+/// All there is to know of one lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Who was sure to hold it, and when.
+    pub holders: Vec<Held>,
+    /// The keys in its queue.
+    pub places: Vec<Place>,
+    /// What was written under its protection.
+    pub writes: Vec<Guarded>,
+    /// The leases of those keys.
+    pub leases: Vec<Lease>,
 }

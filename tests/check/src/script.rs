@@ -23,9 +23,21 @@
 //! 4:-a<1
 //! compacted 9
 //! ```
+//!
+//! A lock: what holders were sure of, keys in its queue with the revisions of their lives, guarded writes, leases.
+//!
+//! ```text
+//! held 5 0..30                    sure to hold it from time 0 to 30, by the key of revision 5
+//! key 5..9                        created at revision 5, deleted at revision 9
+//! key 7..                         still there
+//! wrote 5 @6                      at revision 6, guarded by the key of revision 5
+//! lease 40                        promised until time 40
+//! lease 40 lost 50                and known to be gone at time 50
+//! ```
 
 use crate::kv::{Action, Answer, Call, Cell};
 use crate::linear::Timed;
+use crate::lock::{Guarded, Held, Known, Lease, Place};
 use crate::log::{Change, ChangeLog};
 use crate::watch::{Kinds, Message, Watcher};
 
@@ -53,6 +65,41 @@ pub fn cases(text: &str) -> Vec<(&str, Vec<&str>)> {
 /// Reads a history of calls.
 pub fn history(lines: &[&str]) -> Result<Vec<Timed<Call>>, Unreadable> {
     lines.iter().map(|line| call(line).ok_or_else(|| Unreadable { line: (*line).to_owned() })).collect()
+}
+
+/// Reads what is known of a lock.
+pub fn lock(lines: &[&str]) -> Result<Known, Unreadable> {
+    let mut known = Known::default();
+    for line in lines {
+        about_lock(line, &mut known).ok_or_else(|| Unreadable { line: (*line).to_owned() })?;
+    }
+    Ok(known)
+}
+
+fn about_lock(line: &str, known: &mut Known) -> Option<()> {
+    match line.split_whitespace().collect::<Vec<_>>()[..] {
+        ["held", token, span] => {
+            let (from, until) = span.split_once("..")?;
+            let (from, until) = (from.parse().ok()?, until.parse().ok()?);
+            known.holders.push(Held { token: token.parse().ok()?, from, until });
+        }
+        ["key", span] => {
+            let (token, gone) = span.split_once("..")?;
+            let gone = if gone.is_empty() { None } else { Some(gone.parse().ok()?) };
+            known.places.push(Place { token: token.parse().ok()?, gone });
+        }
+        ["wrote", token, at] => {
+            let revision = at.strip_prefix('@')?.parse().ok()?;
+            known.writes.push(Guarded { token: token.parse().ok()?, revision });
+        }
+        ["lease", promised] => known.leases.push(Lease { promised: promised.parse().ok()?, lost: None }),
+        ["lease", promised, "lost", lost] => {
+            let lost = Some(lost.parse().ok()?);
+            known.leases.push(Lease { promised: promised.parse().ok()?, lost });
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 /// Reads a log and a watch; whether the watch had to reach the head comes last.

@@ -4,7 +4,7 @@
 
 use check::kv::Store;
 use check::linear::{self, Verdict};
-use check::{script, watch};
+use check::{lock, script, watch};
 
 const STEPS_MAX: u64 = 100_000;
 
@@ -49,6 +49,26 @@ fn bad_watches_are_rejected_for_the_right_reason() {
         let (log, watcher, complete) = script::watch(&lines).unwrap();
         let fault = watch::check(&watcher, &log, complete).expect_err(title);
         let (_, expected) = title.split_once(": ").unwrap();
+        assert!(format!("{fault:?}").starts_with(expected), "{title}: {fault:?}");
+    }
+}
+
+#[test]
+fn good_locks_are_accepted() {
+    let cases = script::cases(include_str!("scripts/good-locks.txt"));
+    assert!(cases.len() >= 8);
+    for (title, lines) in cases {
+        assert_eq!(lock::check_all(&script::lock(&lines).unwrap()), Ok(()), "{title}");
+    }
+}
+
+#[test]
+fn bad_locks_are_rejected_for_the_right_reason() {
+    let cases = script::cases(include_str!("scripts/bad-locks.txt"));
+    assert!(cases.len() >= 13);
+    for (title, lines) in cases {
+        let fault = lock::check_all(&script::lock(&lines).unwrap()).expect_err(title);
+        let (expected, _) = title.split_once(": ").unwrap();
         assert!(format!("{fault:?}").starts_with(expected), "{title}: {fault:?}");
     }
 }
