@@ -1,26 +1,66 @@
-//! Three members as processes of the program that users run.
+//! Members as processes of the program that users run, each in its place.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use proto::etcd::etcdserverpb as pb;
-use proto::etcd::etcdserverpb::kv_client::KvClient;
-use proto::etcd::etcdserverpb::lease_client::LeaseClient;
-use proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
+use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tonic::transport::{Channel, Endpoint};
 
-use crate::limits::{CALL, POLL, READY};
 use crate::network::{CLIENT_PORT, Network, PEER_PORT};
+use crate::proxy::Proxies;
+use crate::space::SmallDisk;
+
+/// How a cluster is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Places where a member can be; each has a network namespace.
+    pub places: usize,
+    /// How many of them found the cluster.
+    pub founders: usize,
+    /// Whether each member has a small disk of its own.
+    pub small_disks: bool,
+    /// Whether members reach each other through proxies.
+    pub proxied: bool,
+    /// Log entries between two flushes of the state; few put the state into files soon.
+    pub flush_after: u32,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { places: 3, founders: 3, small_disks: false, proxied: false, flush_after: 10_000 }
+    }
+}
+
+/// Where a member can be.
+#[derive(Default)]
+struct Place {
+    process: Option<Child>,
+    disk: Option<SmallDisk>,
+    state: State,
+}
+
+/// What a place has to do with the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing.
+    #[default]
+    Vacant,
+    /// Its member founded the cluster.
+    Founder,
+    /// Its member was added.
+    Joined,
+}
 
 /// The members; killed when dropped.
 pub struct Cluster {
     /// Their network.
     pub network: Network,
-    members: Vec<Option<Child>>,
+    /// What is between them, if anything is.
+    pub proxies: Option<Proxies>,
+    // Dropped before the directory, in which their disks are mounted.
+    places: Vec<Place>,
+    layout: Layout,
     directory: tempfile::TempDir,
     program: PathBuf,
     shim: PathBuf,
@@ -61,34 +101,72 @@ fn shim(directory: &Path) -> anyhow::Result<PathBuf> {
 
 impl Cluster {
     /// Founds a store, and waits until each member answers a linearizable read.
-    pub async fn start(members: usize) -> anyhow::Result<Self> {
+    pub async fn start(layout: Layout) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("kontiki-faults-").tempdir()?;
         let shim = shim(directory.path())?;
-        let network = Network::new(members)?;
-        let members = (0..members).map(|_| None).collect();
-        let mut cluster = Self { network, members, directory, program: program()?, shim };
-        for at in 0..cluster.len() {
+        let network = Network::new(layout.places)?;
+        let proxies =
+            if layout.proxied { Some(Proxies::start(&network, layout.places).await?) } else { None };
+        let places = (0..layout.places).map(|_| Place::default()).collect();
+        let mut cluster = Self { network, proxies, places, layout, directory, program: program()?, shim };
+        for at in 0..layout.places {
+            if layout.small_disks {
+                cluster.places[at].disk = Some(SmallDisk::mount(&cluster.data(at))?);
+            }
+            if at < layout.founders {
+                cluster.places[at].state = State::Founder;
+            }
+        }
+        for at in cluster.members() {
             cluster.spawn(at)?;
         }
-        for at in 0..cluster.len() {
+        for at in cluster.members() {
             cluster.ready(at).await?;
         }
         Ok(cluster)
     }
 
-    /// How many members there are.
-    pub fn len(&self) -> usize {
-        self.members.len()
+    /// The places whose members are to serve.
+    pub fn members(&self) -> Vec<usize> {
+        let taken = |place: &Place| place.state != State::Vacant;
+        self.places.iter().enumerate().filter(|(_, place)| taken(place)).map(|(at, _)| at).collect()
     }
 
-    /// Never.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    /// All places.
+    pub fn places(&self) -> std::ops::Range<usize> {
+        0..self.places.len()
+    }
+
+    /// A member besides one.
+    pub fn other(&self, than: usize) -> anyhow::Result<usize> {
+        self.members().into_iter().cycle().skip_while(|at| *at != than).nth(1).context("it is not a member")
+    }
+
+    /// From now on a place's member counts as one that was added, or does not count any more.
+    pub fn set_joined(&mut self, at: usize, joined: bool) {
+        self.places[at].state = if joined { State::Joined } else { State::Vacant };
+    }
+
+    /// The disk of a member that has a small one.
+    pub fn small_disk(&self, at: usize) -> anyhow::Result<&SmallDisk> {
+        self.places[at].disk.as_ref().context("the member has no disk of its own")
     }
 
     /// Where a member serves clients.
     pub fn client_address(&self, at: usize) -> SocketAddr {
         (self.network.address(Some(at)), CLIENT_PORT).into()
+    }
+
+    /// Where the others reach a member.
+    pub fn peer_url(&self, at: usize) -> String {
+        match &self.proxies {
+            Some(proxies) => format!("http://{}", proxies.address(at)),
+            None => self.listens_for_peers(at),
+        }
+    }
+
+    fn listens_for_peers(&self, at: usize) -> String {
+        format!("http://{}:{PEER_PORT}", self.network.address(Some(at)))
     }
 
     /// Where a member keeps everything.
@@ -98,17 +176,20 @@ impl Cluster {
 
     /// Starts a member that does not run.
     pub fn spawn(&mut self, at: usize) -> anyhow::Result<()> {
-        let url = |address: Ipv4Addr, port: u16| format!("http://{address}:{port}");
-        let peer = |at| url(self.network.address(Some(at)), PEER_PORT);
-        let client = url(self.network.address(Some(at)), CLIENT_PORT);
-        let founders: Vec<String> = (0..self.len()).map(|at| format!("m{at}={}", peer(at))).collect();
+        let client = format!("http://{}", self.client_address(at));
+        let state = if self.places[at].state == State::Joined { "existing" } else { "new" };
+        let known = self.members().into_iter().map(|at| format!("m{at}={}", self.peer_url(at)));
+        let known: Vec<String> = known.collect();
         let log = std::fs::File::options().create(true).append(true).open(self.log(at))?;
         let mut command = self.network.command(at, &self.program);
         command
             .args(["--name", &format!("m{at}")])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer(at), "--initial-advertise-peer-urls", &peer(at)])
-            .args(["--initial-cluster", &founders.join(","), "--auto-compaction-retention", "0"])
+            .args(["--listen-peer-urls", &self.listens_for_peers(at)])
+            .args(["--initial-advertise-peer-urls", &self.peer_url(at)])
+            .args(["--initial-cluster", &known.join(","), "--initial-cluster-state", state])
+            .args(["--auto-compaction-retention", "0"])
+            .args(["--snapshot-count", &self.layout.flush_after.to_string()])
             .arg("--data-dir")
             .arg(self.data(at))
             .env("LD_PRELOAD", &self.shim)
@@ -117,13 +198,13 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        self.members[at] = Some(command.spawn().context("running kontiki-store")?);
+        self.places[at].process = Some(command.spawn().context("running kontiki-store")?);
         Ok(())
     }
 
     /// Kills a member at once and waits until it is gone.
     pub fn kill(&mut self, at: usize) -> anyhow::Result<()> {
-        if let Some(mut member) = self.members[at].take() {
+        if let Some(mut member) = self.places[at].process.take() {
             member.kill()?;
             member.wait()?;
         }
@@ -132,7 +213,7 @@ impl Cluster {
 
     /// Stops a member in its tracks, or lets it go on.
     pub fn pause(&self, at: usize, paused: bool) -> anyhow::Result<()> {
-        let member = self.members[at].as_ref().context("it does not run")?;
+        let member = self.places[at].process.as_ref().context("it does not run")?;
         let pid = i32::try_from(member.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -142,10 +223,10 @@ impl Cluster {
 
     /// Whether a member has ended by itself.
     pub fn has_ended(&mut self, at: usize) -> anyhow::Result<bool> {
-        let Some(member) = self.members[at].as_mut() else { return Ok(true) };
+        let Some(member) = self.places[at].process.as_mut() else { return Ok(true) };
         let ended = member.try_wait()?.is_some();
         if ended {
-            self.members[at] = None;
+            self.places[at].process = None;
         }
         Ok(ended)
     }
@@ -172,106 +253,37 @@ impl Cluster {
         self.directory.path().join(format!("m{at}.log"))
     }
 
+    /// Takes everything away that a member has written.
+    pub fn wipe(&self, at: usize) -> anyhow::Result<()> {
+        Ok(std::fs::remove_dir_all(self.data(at))?)
+    }
+
+    /// What a member has logged so far does not count any more.
+    pub fn forget_words(&self, at: usize) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.log(at), "")?)
+    }
+
+    /// The last words of members that should run and do not.
+    pub fn obituaries(&mut self) -> anyhow::Result<String> {
+        let mut told = String::new();
+        for at in self.members() {
+            if self.has_ended(at)? {
+                told += &format!("member {at} has ended: {}\n", self.last_words(at));
+            }
+        }
+        Ok(told)
+    }
+
     /// The end of what a member logged.
     pub fn last_words(&self, at: usize) -> String {
         let log = std::fs::read(self.log(at)).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(3000)..]).into_owned()
     }
-
-    /// Waits until a member answers a linearizable read.
-    pub async fn ready(&mut self, at: usize) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY;
-        loop {
-            let request = pb::RangeRequest { key: "ready".into(), ..Default::default() };
-            let Err(error) = KvClient::new(channel(self.client_address(at))).range(request).await else {
-                return Ok(());
-            };
-            if self.has_ended(at)? || Instant::now() > deadline {
-                bail!("member {at} does not serve: {error}\n{}", self.last_words(at));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The member that leads and knows it.
-    pub async fn leader(&self) -> anyhow::Result<usize> {
-        let deadline = Instant::now() + READY;
-        loop {
-            for at in 0..self.len() {
-                let Ok(status) = self.status(at).await else { continue };
-                if status.header.is_some_and(|header| header.member_id == status.leader) {
-                    return Ok(at);
-                }
-            }
-            ensure!(Instant::now() < deadline, "nobody leads");
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Waits until all members hold the same content at a revision, and says so if they do not.
-    pub async fn agree(&self, revision: i64) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY;
-        let mut hashes = Vec::new();
-        for at in 0..self.len() {
-            loop {
-                let request = pb::HashKvRequest { revision };
-                match self.maintenance(at).hash_kv(request).await {
-                    Ok(answer) => break hashes.push(answer.into_inner().hash),
-                    Err(error) => {
-                        ensure!(Instant::now() < deadline, "member {at} does not reach {revision}: {error}")
-                    }
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        }
-        ensure!(
-            hashes.windows(2).all(|pair| pair[0] == pair[1]),
-            "S5: hashes at revision {revision}: {hashes:?}"
-        );
-        Ok(())
-    }
-
-    /// What a member says of itself.
-    pub async fn status(&self, at: usize) -> anyhow::Result<pb::StatusResponse> {
-        Ok(self.maintenance(at).status(pb::StatusRequest::default()).await?.into_inner())
-    }
-
-    /// Whether a member other than `old` leads, in a later term than `term`.
-    pub async fn leads_since(&self, term: u64, old: usize) -> bool {
-        for at in (0..self.len()).filter(|at| *at != old) {
-            let Ok(status) = self.status(at).await else { continue };
-            let itself = status.header.is_some_and(|header| header.member_id == status.leader);
-            if itself && status.raft_term > term {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Asks a member for a lease of so many seconds.
-    pub async fn grant(&self, at: usize, seconds: i64) -> anyhow::Result<i64> {
-        let request = pb::LeaseGrantRequest { ttl: seconds, id: 0 };
-        Ok(self.leases(at).lease_grant(request).await?.into_inner().id)
-    }
-
-    /// The seconds left of a lease; -1 when it is gone.
-    pub async fn time_to_live(&self, at: usize, lease: i64) -> anyhow::Result<i64> {
-        let request = pb::LeaseTimeToLiveRequest { id: lease, keys: false };
-        Ok(self.leases(at).lease_time_to_live(request).await?.into_inner().ttl)
-    }
-
-    fn leases(&self, at: usize) -> LeaseClient<Channel> {
-        LeaseClient::new(channel(self.client_address(at)))
-    }
-
-    fn maintenance(&self, at: usize) -> MaintenanceClient<Channel> {
-        MaintenanceClient::new(channel(self.client_address(at)))
-    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for member in self.members.iter_mut().flatten() {
+        for member in self.places.iter_mut().filter_map(|place| place.process.as_mut()) {
             let _gone = member.kill();
             let _gone = member.wait();
         }
@@ -283,10 +295,4 @@ fn tell(file: &Path, order: &str) -> anyhow::Result<()> {
     let draft = file.with_extension("new");
     std::fs::write(&draft, order)?;
     Ok(std::fs::rename(draft, file)?)
-}
-
-/// A connection that is made when it is used.
-pub fn channel(address: SocketAddr) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address makes a URL");
-    endpoint.connect_timeout(Duration::from_millis(500)).timeout(CALL).connect_lazy()
 }

@@ -29,3 +29,47 @@ pub const KEYS: usize = 4;
 pub const SUCCESSION: Duration = Duration::from_secs(5);
 /// Seconds of the lease that must outlive jumps of a clock.
 pub const LEASE: i64 = 60;
+/// Size of a small disk: what a member wants to see free, and as much again as a run writes. Small, because it is memory.
+pub const DISK_MIB: u64 = 400;
+/// What is left of it when it is nearly full: less than members want to see free, and more than a run writes.
+pub const DISK_NEARLY_FULL_MIB: u64 = 64;
+/// Longest for a member to notice that space is short, or there again: it looks every two seconds.
+pub const SPACE: Duration = Duration::from_secs(10);
+/// Answered calls during a fault that leaves a majority, without which the cluster did not go on.
+pub const CALLS_DURING_MIN: usize = 20;
+/// Bytes that a proxy treats as one piece: about what TCP sends at once.
+pub const PIECE_BYTES: usize = 1460;
+/// Pieces under way in one direction of a connection before its sender must wait.
+pub const PIECES_UNDER_WAY: usize = 1024;
+/// Longest for a proxy to reach a member: members beside it answer at once or never.
+pub const PROXY_CONNECT: Duration = Duration::from_secs(1);
+/// Longest for a change of membership to be agreed on while clients call and leaders change.
+pub const MEMBERSHIP: Duration = Duration::from_secs(30);
+/// Longest for a damaged member to notice and end once the damage is in its way.
+pub const DAMAGE: Duration = Duration::from_secs(15);
+/// Entries between two flushes of the state, for faults that concern its files: some flushes in each run.
+pub const FLUSH_AFTER: u32 = 100;
+/// Bytes of each of the large commands that change nothing, and how many of them fill a segment of the log (16 MiB).
+pub const BALLAST: (usize, usize) = (1 << 20, 18);
+/// Longest to read the past of a member whose table is damaged: the whole of it some times.
+pub const DAMAGE_READS: Duration = Duration::from_secs(5);
+/// Contenders for the lock of a run: one holds it, some wait.
+pub const CONTENDERS: u64 = 4;
+/// Seconds of their leases: longer than the cluster may go without a leader, shorter than a paused leader is away.
+pub const LOCK_TTL: i64 = 2;
+/// Times the lock must be taken before the fault, and again after it, without which a run says nothing.
+pub const LOCKS_MIN: usize = 8;
+/// Longest for that: silent holders are waited for, each for as long as a lease.
+pub const LOCKS_TRAFFIC: Duration = Duration::from_secs(40);
+/// Longest for the lock to come to one contender.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Writes of a holder, at most.
+pub const GUARDED_WRITES: u32 = 4;
+/// One turn in so many ends in silence.
+pub const SILENT_EVERY: u64 = 6;
+/// How long a silent holder goes on writing after its lease may have ended.
+pub const ZOMBIE: Duration = Duration::from_millis(1500);
+/// Accounts of a bank: few, so that transfers meet.
+pub const ACCOUNTS: usize = 4;
+/// What each holds in the beginning.
+pub const BALANCE: i64 = 1000;

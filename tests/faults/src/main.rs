@@ -1,8 +1,15 @@
 //! Random faults for as long as one likes; what `cargo xtask faults` runs.
 
-use clap::Parser;
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use faults_tests::contender::Guards;
+use faults_tests::coverage::Coverage;
+use faults_tests::fault::{self, Fault};
 use faults_tests::workload::Reads;
-use faults_tests::{cluster, fault, run};
+use faults_tests::{bank, cluster, locks, run};
+
+/// What clients do, each as often as it stands here.
+const LOADS: [Load; 4] = [Load::Keys, Load::Keys, Load::Locks, Load::Bank];
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -13,9 +20,40 @@ struct Arguments {
     /// How many runs.
     #[arg(long, default_value_t = 20)]
     runs: u64,
+    /// Only this class of faults, by the name that runs are reported under.
+    #[arg(long)]
+    only: Option<String>,
+    /// What clients do: put and read keys, contend for a lock, or move money between accounts. By chance if not given.
+    #[arg(long)]
+    load: Option<Load>,
     /// The same seed gives the same faults and the same requests, though not the same timing.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Load {
+    Keys,
+    Locks,
+    Bank,
+}
+
+/// One run; what it says of itself, and what really happened.
+async fn strike(fault: Fault, load: Load, seed: u64) -> anyhow::Result<(String, Coverage)> {
+    match load {
+        Load::Keys => {
+            let report = run::run(fault, seed, Reads::Linearizable).await?;
+            Ok((format!("{report:?}"), report.seen))
+        }
+        Load::Locks => {
+            let seen = locks::run(fault, seed, Guards::Checked).await?;
+            Ok((format!("{seen:?}"), seen))
+        }
+        Load::Bank => {
+            let seen = bank::run(fault, seed).await?;
+            Ok((format!("{seen:?}"), seen))
+        }
+    }
 }
 
 #[tokio::main]
@@ -24,18 +62,26 @@ async fn main() -> anyhow::Result<()> {
     if let Some(missing) = cluster::missing() {
         anyhow::bail!("the machine lacks {missing}");
     }
+    let wanted = |fault: &Fault| arguments.only.as_ref().is_none_or(|only| format!("{fault:?}") == *only);
+    let faults: Vec<Fault> = fault::ALL.iter().copied().filter(wanted).collect();
     let mut chance = StdRng::seed_from_u64(arguments.seed);
-    let mut failed = 0;
+    let (mut failed, mut seen) = (0, Coverage::default());
     for number in 1..=arguments.runs {
-        let fault = *fault::ALL.choose(&mut chance).unwrap_or(&fault::Fault::KillLeader);
-        match run::run(fault, chance.random(), Reads::Linearizable).await {
-            Ok(report) => println!("{number}: {fault:?}: {report:?}"),
+        let fault = *faults.choose(&mut chance).context("no class of faults has this name")?;
+        let load = *LOADS.choose(&mut chance).unwrap_or(&Load::Keys);
+        let load = arguments.load.unwrap_or(if fault.suits_all() { load } else { Load::Keys });
+        match strike(fault, load, chance.random()).await {
+            Ok((told, happened)) => {
+                println!("{number}: {fault:?}, {load:?}: {told}");
+                seen.merge(&happened);
+            }
             Err(error) => {
                 failed += 1;
-                println!("{number}: {fault:?}: FAILED: {error:#}");
+                println!("{number}: {fault:?}, {load:?}: FAILED: {error:#}");
             }
         }
     }
+    println!("in all: {seen:?}");
     anyhow::ensure!(failed == 0, "{failed} of {} runs failed", arguments.runs);
     Ok(())
 }

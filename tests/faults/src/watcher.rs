@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use check::log::Change;
 use check::watch::{Kinds, Message, Watcher};
 use parking_lot::Mutex;
@@ -187,6 +187,33 @@ pub async fn whole(member: SocketAddr, upto: i64) -> anyhow::Result<Vec<Change>>
         Message::Begins { .. } | Message::Progress { .. } | Message::Compacted { .. } => None,
     });
     Ok(changes.flatten().collect())
+}
+
+/// The events of each response of a watch, until one of a revision or a later one has come.
+pub async fn responses(
+    member: SocketAddr,
+    create: pb::WatchCreateRequest,
+    upto: i64,
+) -> anyhow::Result<Vec<Vec<mvccpb::Event>>> {
+    let (requests, queue) = tokio::sync::mpsc::channel(1);
+    let union = Some(pb::watch_request::RequestUnion::CreateRequest(create));
+    requests.send(pb::WatchRequest { request_union: union }).await?;
+    let mut answers = WatchClient::new(channel(member)).watch(ReceiverStream::new(queue)).await?.into_inner();
+    let mut told: Vec<Vec<mvccpb::Event>> = Vec::new();
+    let reached = |told: &[Vec<mvccpb::Event>]| {
+        let last = told.last().and_then(|events| events.last()).and_then(|event| event.kv.as_ref());
+        last.is_some_and(|kv| kv.mod_revision >= upto)
+    };
+    let whole = async {
+        while !reached(&told) {
+            let answer = answers.message().await?.context("the watch ended")?;
+            ensure!(!answer.canceled, "the watch was ended: {}", answer.cancel_reason);
+            told.extend(Some(answer.events).filter(|events| !events.is_empty()));
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(WATCHES, whole).await.context("the watch does not reach the end")??;
+    Ok(told)
 }
 
 /// The watches of a run: everything, with and without previous values; single keys; writes and deletions only; some

@@ -36,11 +36,19 @@ pub fn value_number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// Whether a call was refused because space is short, in etcd's words.
+pub fn is_out_of_space(status: &tonic::Status) -> bool {
+    status.code() == tonic::Code::ResourceExhausted
+        && status.message() == "etcdserver: mvcc: database space exceeded"
+}
+
 /// What all clients write down, and how many calls were answered.
 #[derive(Clone, Default)]
 pub struct Record {
     calls: Arc<Mutex<Vec<Timed<Call>>>>,
+    refused: Arc<Mutex<Vec<Action>>>,
     answered: Arc<AtomicUsize>,
+    changed: Arc<AtomicUsize>,
 }
 
 impl Record {
@@ -49,13 +57,41 @@ impl Record {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Adds a call of somebody else.
-    pub fn note(&self, call: Timed<Call>) {
+    /// How many changes were acknowledged so far.
+    pub fn changed(&self) -> usize {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    /// Counts an answer to a client that writes it down elsewhere.
+    pub fn note_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a change of a client that writes down elsewhere what it did.
+    pub fn note_change(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.changed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds a call.
+    fn note(&self, call: Timed<Call>) {
+        let changed = matches!(call.call.answer, Some(Answer::Changed { .. }));
         self.answered.fetch_add(usize::from(call.call.answer.is_some()), Ordering::Relaxed);
+        self.changed.fetch_add(usize::from(changed), Ordering::Relaxed);
         self.calls.lock().push(call);
     }
 
-    /// Everything.
+    /// Adds a call that was refused for want of space: it never happens.
+    fn note_refused(&self, action: Action) {
+        self.refused.lock().push(action);
+    }
+
+    /// What was refused for want of space.
+    pub fn refused(&self) -> Vec<Action> {
+        self.refused.lock().clone()
+    }
+
+    /// Everything else.
     pub fn history(&self) -> Vec<Timed<Call>> {
         self.calls.lock().clone()
     }
@@ -64,7 +100,11 @@ impl Record {
 /// One client.
 pub struct Client {
     number: u64,
-    kv: KvClient<Channel>,
+    members: Vec<KvClient<Channel>>,
+    /// Which of them is asked.
+    at: usize,
+    /// Whether another is asked after a failure.
+    roams: bool,
     begin: Instant,
     chance: StdRng,
     written: u64,
@@ -83,10 +123,14 @@ pub enum Reads {
 }
 
 impl Client {
-    /// A client of the member that a channel leads to. Times are counted from `begin`.
-    pub fn new(number: u64, member: Channel, begin: Instant, seed: u64, reads: Reads) -> Self {
+    /// A client of the members that channels lead to. It begins with one of them by its number; every third goes on to the
+    /// next when one fails. Times are counted from `begin`.
+    pub fn new(number: u64, members: &[Channel], begin: Instant, seed: u64, reads: Reads) -> Self {
         let chance = StdRng::seed_from_u64(seed ^ (number << 32));
-        Self { number, kv: KvClient::new(member), begin, chance, written: 0, seen: [0; KEYS], reads }
+        let members: Vec<_> = members.iter().cloned().map(KvClient::new).collect();
+        let at = number as usize % members.len();
+        let roams = number.is_multiple_of(3);
+        Self { number, members, at, roams, begin, chance, written: 0, seen: [0; KEYS], reads }
     }
 
     /// Calls until told to stop.
@@ -95,10 +139,18 @@ impl Client {
             let action = self.action();
             let invoked = self.now();
             let asked = tokio::time::timeout(CALL, self.ask(&action)).await;
-            let answer = asked.ok().and_then(Result::ok);
-            let returned = answer.map(|_| self.now());
-            let pause = if answer.is_some() { THINK } else { AFTER_FAILURE };
-            record.note(Timed { invoked, returned, call: Call { action, answer } });
+            let pause = if matches!(asked, Ok(Ok(_))) { THINK } else { AFTER_FAILURE };
+            match asked {
+                Ok(Err(status)) if is_out_of_space(&status) => record.note_refused(action),
+                Ok(Ok(answer)) => {
+                    let returned = Some(self.now());
+                    record.note(Timed { invoked, returned, call: Call { action, answer: Some(answer) } });
+                }
+                Ok(Err(_)) | Err(_) => {
+                    record.note(Timed { invoked, returned: None, call: Call { action, answer: None } });
+                    self.at = (self.at + usize::from(self.roams)) % self.members.len();
+                }
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -122,12 +174,12 @@ impl Client {
     async fn ask(&mut self, action: &Action) -> Result<Answer, tonic::Status> {
         match *action {
             Action::Put { key: number, value } => {
-                let answer = self.kv.put(put(number, value)).await?.into_inner();
+                let answer = self.members[self.at].put(put(number, value)).await?.into_inner();
                 self.changed(number, answer.header)
             }
             Action::Delete { key: number } => {
                 let request = pb::DeleteRangeRequest { key: key(number), ..Default::default() };
-                let answer = self.kv.delete_range(request).await?.into_inner();
+                let answer = self.members[self.at].delete_range(request).await?.into_inner();
                 match answer.deleted {
                     0 => Ok(Answer::Held { revision: revision(answer.header)?, cell: None }),
                     _ => self.changed(number, answer.header),
@@ -135,12 +187,14 @@ impl Client {
             }
             Action::Get { key: number } => {
                 let serializable = self.reads == Reads::Serializable;
-                let answer =
-                    self.kv.range(pb::RangeRequest { serializable, ..get(number) }).await?.into_inner();
+                let answer = self.members[self.at]
+                    .range(pb::RangeRequest { serializable, ..get(number) })
+                    .await?
+                    .into_inner();
                 self.held(number, answer.header, answer.kvs.first())
             }
             Action::Swap { key: number, expected, value } => {
-                let answer = self.kv.txn(swap(number, expected, value)).await?.into_inner();
+                let answer = self.members[self.at].txn(swap(number, expected, value)).await?.into_inner();
                 if answer.succeeded {
                     return self.changed(number, answer.header);
                 }

@@ -1,6 +1,6 @@
 //! Each class of fault once.
 
-use faults_tests::{cluster, fault::Fault, run, workload::Reads};
+use faults_tests::{bank, cluster, contender::Guards, fault::Fault, locks, run, workload::Reads};
 
 fn check(fault: Fault) -> anyhow::Result<()> {
     if let Some(missing) = cluster::missing() {
@@ -24,6 +24,60 @@ fn stale_reads_are_noticed() -> anyhow::Result<()> {
     let judged = runtime.block_on(run::run(Fault::CutFollower, 1, Reads::Serializable));
     let error = judged.expect_err("stale reads were taken for fresh ones");
     assert!(error.to_string().starts_with("S4"), "{error:#}");
+    Ok(())
+}
+
+fn check_locks(fault: Fault, guards: Guards) -> anyhow::Result<()> {
+    if let Some(missing) = cluster::missing() {
+        eprintln!("skipped: the machine lacks {missing}");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let seen = runtime.block_on(locks::run(fault, 1, guards))?;
+    println!("{fault:?}: {seen:?}");
+    Ok(())
+}
+
+#[test]
+fn locks_outlive_the_leader() -> anyhow::Result<()> {
+    check_locks(Fault::KillLeader, Guards::Checked)
+}
+
+/// A leader that is away for longer than leases live must not end them when it comes back.
+#[test]
+fn locks_outlive_a_paused_leader() -> anyhow::Result<()> {
+    check_locks(Fault::PauseLeader, Guards::Checked)
+}
+
+fn check_bank(fault: Fault) -> anyhow::Result<()> {
+    if let Some(missing) = cluster::missing() {
+        eprintln!("skipped: the machine lacks {missing}");
+        return Ok(());
+    }
+    let seen = tokio::runtime::Runtime::new()?.block_on(bank::run(fault, 1))?;
+    println!("{fault:?}: {seen:?}");
+    Ok(())
+}
+
+#[test]
+fn money_outlives_the_leader() -> anyhow::Result<()> {
+    check_bank(Fault::KillLeader)
+}
+
+#[test]
+fn money_outlives_a_cut() -> anyhow::Result<()> {
+    check_bank(Fault::CutLeader)
+}
+
+/// The harness is checked too: silent holders that trust in their lease write when it is over.
+#[test]
+fn writes_without_a_lock_are_noticed() -> anyhow::Result<()> {
+    if let Some(missing) = cluster::missing() {
+        eprintln!("skipped: the machine lacks {missing}");
+        return Ok(());
+    }
+    let error = check_locks(Fault::KillFollower, Guards::Trusted).expect_err("a stranger's write was taken");
+    assert!(format!("{error:#}").contains("was made while"), "{error:#}");
     Ok(())
 }
 
@@ -60,4 +114,42 @@ faults! {
     a_followers_disk_hangs: HangingFollower,
     the_leaders_disk_hangs: HangingLeader,
     the_leaders_clock_jumps: JumpingClock,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_followers_disk_is_full: FullFollower,
+    the_leaders_disk_is_full: FullLeader,
+    all_disks_are_full: FullDisks,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    the_leaders_links_are_slow: DelayedLeader,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    all_links_are_slow: DelayedLinks,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    the_leaders_links_lose: LossyLeader,
+    all_links_lose: LossyLinks,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    the_leaders_links_are_narrow: NarrowLeader,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_follower_is_replaced: ReplaceFollower,
+    the_leader_is_replaced: ReplaceLeader,
+    members_come_and_go: GrowAndShrink,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_followers_log_is_flipped: FlipLogOfFollower,
+    the_leaders_log_is_flipped: FlipLogOfLeader,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_log_is_flipped: FlipLogOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_log_is_truncated: TruncateLogOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_log_lacks_a_segment: RemoveLogOfStopped,
+    a_followers_table_is_flipped: FlipTableOfFollower,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    the_leaders_table_is_flipped: FlipTableOfLeader,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_table_is_truncated: TruncateTableOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_table_is_lost: RemoveTableOfStopped,
+    a_stopped_manifest_is_lost: RemoveManifestOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_stopped_current_is_lost: RemoveCurrentOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
+    a_followers_manifest_is_lost: RemoveManifestOfFollower,
 }
