@@ -54,6 +54,10 @@ pub const LEASE_TICK_MS: u64 = 250;
 /// Revisions queued for one watch before it is sent to read them from history instead.
 pub const WATCH_QUEUE_REVISIONS_MAX: usize = 1024;
 
+/// Places for revisions that an empty queue keeps: most watchers are quiet most of the time, and one that is not should not take and give back
+/// memory with every change.
+pub const WATCH_QUEUE_REVISIONS_KEPT: usize = 4;
+
 /// Bytes of changes queued for one watch before it is sent to read them from history instead.
 pub const WATCH_QUEUE_BYTES_MAX: usize = 4 << 20;
 
@@ -93,6 +97,12 @@ pub const RANGE_STREAM_KEYS: usize = 500;
 
 /// Renewals of one stream that are on their way at the same time.
 pub const KEEP_ALIVES_PER_STREAM: usize = 256;
+
+/// Bytes that a connection gathers before it writes: some hundred small answers.
+pub const GATHERED_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of memory a connection takes for the first of them.
+pub const GATHERED_BYTES_FIRST: usize = 4 << 10;
 
 /// Responses of one watch stream that wait for the client to read.
 pub const WATCH_RESPONSES_IN_FLIGHT: usize = 16;

@@ -19,6 +19,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server}
 
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
+use super::gathered::Gathered;
 use super::keys::Keys;
 use super::options::bind;
 use super::{Error, Listeners, Options};
@@ -147,7 +148,7 @@ impl Door {
     async fn accept<G: Greeting>(
         self,
         greeting: G,
-        accepted: mpsc::Sender<io::Result<Connection<G::Stream>>>,
+        accepted: mpsc::Sender<io::Result<Gathered<Connection<G::Stream>>>>,
     ) {
         let mut greetings = JoinSet::new();
         let turned_away = Throttle::default();
@@ -187,14 +188,14 @@ async fn greet<G: Greeting>(
     stream: TcpStream,
     place: Place,
     deadline: Instant,
-) -> Option<Connection<G::Stream>> {
+) -> Option<Gathered<Connection<G::Stream>>> {
     let leave = place.leave.clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, greeting.greet(stream)) => greeted,
         () = leave.cancelled() => return None,
     };
     match greeted {
-        Ok(Ok(stream)) => Some(Connection::new(stream, place, deadline)),
+        Ok(Ok(stream)) => Some(Gathered::new(Connection::new(stream, place, deadline))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake failed");
             None

@@ -11,6 +11,7 @@ mod crowd;
 mod damage;
 mod duties;
 mod error;
+mod gathered;
 mod handle;
 mod keys;
 mod listen;
