@@ -12,12 +12,13 @@
 //!
 //! This module knows revisions and key ranges. It must not know engines, gRPC or Raft.
 
+mod bells;
 mod index;
 mod subscription;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,11 +26,14 @@ use raft::Work;
 use store_client::{Error as Refusal, KeyRange, KeyValue};
 use tokio::sync::Notify;
 
-use crate::limits::{WATCH_QUEUE_BYTES_MAX, WATCH_QUEUE_REVISIONS_MAX, WATCHES_MAX};
+use crate::limits::{
+    WATCH_QUEUE_BYTES_MAX, WATCH_QUEUE_REVISIONS_KEPT, WATCH_QUEUE_REVISIONS_MAX, WATCHES_MAX,
+};
 use crate::mvcc::draft::Revised;
 use crate::mvcc::{Error, history::Piece};
+pub use bells::Bells;
 use index::Index;
-pub use subscription::{Asker, Delivery, Subscription};
+pub use subscription::{Asker, Delivery, Step, Subscription};
 
 /// Where a watch finds what has already happened.
 pub trait Past: Send + Sync + 'static {
@@ -77,7 +81,12 @@ struct Watcher {
     queue: Mutex<Queue>,
     /// Progress was asked for.
     asked: AtomicBool,
+    /// Wakes who waits for this watcher alone.
     news: Notify,
+    /// Wakes who waits for many, and by what name this one goes there.
+    bell: OnceLock<(Arc<Bells>, i64)>,
+    /// That bell was rung, and nobody has looked since.
+    rung: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +98,18 @@ struct Queue {
 }
 
 impl Watcher {
+    /// There is news.
+    fn wake(&self) {
+        match self.bell.get() {
+            None => self.news.notify_one(),
+            Some((bells, name)) => {
+                if !self.rung.swap(true, Ordering::AcqRel) {
+                    bells.ring(*name);
+                }
+            }
+        }
+    }
+
     /// Whether it has lost something with this, and had not before.
     fn push(&self, revised: &Arc<Revised>, bytes: usize) -> bool {
         let mut queue = self.queue.lock();
@@ -117,7 +138,7 @@ impl Watcher {
         let first = queue.lost.is_none();
         queue.lost.get_or_insert(from);
         drop(queue);
-        self.news.notify_one();
+        self.wake();
         first
     }
 
@@ -127,8 +148,7 @@ impl Watcher {
             queue.bytes -= bytes;
             return Popped::Revised(revised);
         }
-        if queue.revised.capacity() > 0 {
-            // Most watchers are quiet most of the time: an empty queue owns nothing.
+        if queue.revised.capacity() > WATCH_QUEUE_REVISIONS_KEPT {
             queue.revised = VecDeque::new();
         }
         queue.lost.map_or(Popped::Nothing, Popped::Lost)
@@ -192,7 +212,7 @@ impl Hub {
         for watcher in
             woken.iter().filter_map(|id| registry.watchers.get(id)).chain(registry.progress.values())
         {
-            watcher.news.notify_one();
+            watcher.wake();
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use store_client::{Change, Error as Refusal, KeyRange, Revision, Watch, WatchMessage};
 
-use super::{Hub, Id, Past, Popped, Watcher};
+use super::{Bells, Hub, Id, Past, Popped, Watcher};
 use crate::mvcc::draft::Revised;
 
 /// A watch under way. Dropping it ends it.
@@ -24,6 +24,14 @@ pub struct Subscription {
     ready: VecDeque<Arc<Revised>>,
     /// Everything up to this revision has been delivered.
     delivered: i64,
+}
+
+/// What a look into the queue came to.
+enum Live {
+    Deliver(Delivery),
+    /// Look again.
+    Again,
+    Quiet,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +53,21 @@ impl Asker {
     /// Asks for one [`Delivery::Progress`] as soon as everything published by now has been delivered.
     pub fn ask(&self) {
         self.0.asked.store(true, Ordering::Release);
-        self.0.news.notify_one();
+        self.0.wake();
     }
+}
+
+/// What a subscription comes to without waiting.
+#[derive(Debug)]
+pub enum Step {
+    /// This is to be delivered.
+    Deliver(Delivery),
+    /// History is to be read, by [`Subscription::read`].
+    Behind,
+    /// Nothing, until its bell rings.
+    Quiet,
+    /// Nothing any more.
+    Ended,
 }
 
 /// What a subscription delivers.
@@ -94,46 +115,77 @@ impl Subscription {
         Asker(self.watcher.clone())
     }
 
+    /// Rings a bell for all that comes, in place of waking who waits in [`next`](Self::next). What came before has not rung.
+    pub fn ring(&self, bells: Arc<Bells>, name: i64) {
+        // Once: a second time changes nothing.
+        drop(self.watcher.bell.set((bells, name)));
+    }
+
+    /// Whether changes come with the values before.
+    pub fn wants_values_before(&self) -> bool {
+        self.prev_kv
+    }
+
     /// The next delivery; `None` after an error. May be cancelled: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<Delivery, Refusal>> {
+        loop {
+            match self.step() {
+                Step::Deliver(delivery) => return Some(Ok(delivery)),
+                Step::Behind => {
+                    if let Err(refusal) = self.read().await {
+                        return Some(Err(refusal));
+                    }
+                }
+                Step::Quiet => self.watcher.news.notified().await,
+                Step::Ended => return None,
+            }
+        }
+    }
+
+    /// What there is now. Never waits.
+    pub fn step(&mut self) -> Step {
         loop {
             #[cfg(feature = "known-bugs")]
             if raft::bugs::is_on(raft::bugs::Bug::M8)
                 && !matches!(self.phase, Phase::New { .. })
                 && self.watcher.asked.swap(false, Ordering::AcqRel)
             {
-                return Some(Ok(Delivery::Progress(Revision(self.hub.published()))));
+                return Step::Deliver(Delivery::Progress(Revision(self.hub.published())));
             }
             if let Some(revised) = self.ready.pop_front() {
-                return Some(Ok(self.deliver(revised)));
+                return Step::Deliver(self.deliver(revised));
             }
             match self.phase {
-                Phase::Ended => return None,
+                Phase::Ended => return Step::Ended,
                 Phase::New { registered } => {
                     self.phase = if self.start <= registered {
                         Phase::History { next: self.start, end: registered }
                     } else {
                         Phase::Live
                     };
-                    return Some(Ok(Delivery::Created(Revision(registered))));
+                    return Step::Deliver(Delivery::Created(Revision(registered)));
                 }
-                Phase::History { next, end } => {
-                    if let Err(refusal) = self.read(next, end).await {
-                        self.phase = Phase::Ended;
-                        return Some(Err(refusal));
-                    }
-                }
-                Phase::Live => {
-                    if let Some(delivery) = self.live().await {
-                        return Some(Ok(delivery));
-                    }
-                }
+                Phase::History { .. } => return Step::Behind,
+                Phase::Live => match self.live() {
+                    Live::Deliver(delivery) => return Step::Deliver(delivery),
+                    Live::Again => {}
+                    Live::Quiet => return Step::Quiet,
+                },
             }
         }
     }
 
-    /// Reads a piece of history.
-    async fn read(&mut self, next: i64, end: i64) -> Result<(), Refusal> {
+    /// Reads a piece of history, if that is what comes next. After an error it has ended.
+    pub async fn read(&mut self) -> Result<(), Refusal> {
+        let Phase::History { next, end } = self.phase else { return Ok(()) };
+        let read = self.read_piece(next, end).await;
+        if read.is_err() {
+            self.phase = Phase::Ended;
+        }
+        read
+    }
+
+    async fn read_piece(&mut self, next: i64, end: i64) -> Result<(), Refusal> {
         let (past, keys) = (self.past.clone(), self.keys.clone());
         let piece = self
             .past
@@ -152,17 +204,21 @@ impl Subscription {
         Ok(())
     }
 
-    /// Takes from the queue, or waits for it and returns nothing.
-    async fn live(&mut self) -> Option<Delivery> {
-        // In this order: what was published by now is in the queue by now.
+    /// Takes from the queue.
+    fn live(&mut self) -> Live {
+        // In this order: what is published after the look rings, and what was published by now is in the queue by now.
+        self.watcher.rung.store(false, Ordering::Release);
         let published = self.hub.published();
         match self.watcher.pop() {
             #[cfg(feature = "known-bugs")]
             Popped::Revised(revised) if raft::bugs::is_on(raft::bugs::Bug::M13) => {
                 self.delivered = self.delivered.min(revised.revision.0 - 1);
-                Some(self.deliver(revised))
+                Live::Deliver(self.deliver(revised))
             }
-            Popped::Revised(revised) => (revised.revision.0 >= self.start).then(|| self.deliver(revised)),
+            Popped::Revised(revised) if revised.revision.0 >= self.start => {
+                Live::Deliver(self.deliver(revised))
+            }
+            Popped::Revised(_) => Live::Again,
             Popped::Lost(from) => {
                 let end = self.hub.resume(&self.watcher);
                 let next = from.max(self.start);
@@ -178,7 +234,7 @@ impl Subscription {
                 if next <= end {
                     self.phase = Phase::History { next, end };
                 }
-                None
+                Live::Again
             }
             Popped::Nothing => {
                 // A watch that starts in the future is not told about what comes before.
@@ -186,10 +242,9 @@ impl Subscription {
                 let due = self.progress && published > self.delivered;
                 if started && (due || self.watcher.asked.swap(false, Ordering::AcqRel)) {
                     self.delivered = self.delivered.max(published);
-                    return Some(Delivery::Progress(Revision(published)));
+                    return Live::Deliver(Delivery::Progress(Revision(published)));
                 }
-                self.watcher.news.notified().await;
-                None
+                Live::Quiet
             }
         }
     }
@@ -204,11 +259,15 @@ impl Subscription {
         Refusal::Compacted { oldest: Revision(self.past.compacted()) }
     }
 
+    /// The changes of a revision that this watch asked for, without values before.
+    pub fn select_now(&self, revised: &Revised) -> Vec<Change> {
+        revised.changes.iter().filter(|change| self.concerns(change)).cloned().collect()
+    }
+
     /// The changes of a revision that this watch asked for, with values before if it asked for those.
-    pub async fn select(&self, revised: &Arc<Revised>) -> Result<Vec<Change>, Refusal> {
-        let concerned = revised.changes.iter().filter(|change| self.concerns(change));
-        let mut changes: Vec<Change> = concerned.cloned().collect();
-        if !self.prev_kv {
+    pub async fn select(&self, revised: &Revised) -> Result<Vec<Change>, Refusal> {
+        let mut changes = self.select_now(revised);
+        if !self.prev_kv || changes.is_empty() {
             return Ok(changes);
         }
         let past = self.past.clone();
