@@ -74,7 +74,7 @@ impl Record {
     }
 
     /// Adds a call.
-    fn note(&self, call: Timed<Call>) {
+    pub fn note(&self, call: Timed<Call>) {
         let changed = matches!(call.call.answer, Some(Answer::Changed { .. }));
         self.answered.fetch_add(usize::from(call.call.answer.is_some()), Ordering::Relaxed);
         self.changed.fetch_add(usize::from(changed), Ordering::Relaxed);

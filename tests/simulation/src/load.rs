@@ -137,7 +137,7 @@ async fn client(desk: Arc<Desk>, number: u64, begin: Instant) {
         }
         let over = desk.stop.child_token();
         let member = desk.any(&mut chance);
-        let client = Client::new(number * 1000 + session, member, begin, desk.seed, Reads::Linearizable);
+        let client = Client::new(number * 1000 + session, &[member], begin, desk.seed, Reads::Linearizable);
         let time = Duration::from_millis(chance.random_range(300..1500));
         let ends = async {
             pause(&desk, time).await;
