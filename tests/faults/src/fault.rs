@@ -181,7 +181,12 @@ impl Scene {
         let (before, deadline) = (self.record.changed(), Instant::now() + TRAFFIC);
         while self.record.changed() < before + CALLS_DURING_MIN {
             let changes = self.record.changed() - before;
-            ensure!(Instant::now() < deadline, "{changes} changes within {TRAFFIC:?} {when}");
+            if Instant::now() > deadline {
+                ensure!(changes > 0, "no changes within {TRAFFIC:?} {when}");
+                bail!(
+                    "invalid run: {changes} changes within {TRAFFIC:?} {when}, {CALLS_DURING_MIN} are needed"
+                );
+            }
             tokio::time::sleep(POLL).await;
         }
         Ok(())
@@ -217,7 +222,32 @@ impl Fault {
             | Self::RemoveManifestOfStopped
             | Self::RemoveManifestOfFollower
             | Self::RemoveCurrentOfStopped => Layout { flush_after: FLUSH_AFTER, ..usual },
-            _ => usual,
+            Self::KillLeader
+            | Self::KillFollower
+            | Self::KillMajority
+            | Self::KillAll
+            | Self::PauseLeaderShortly
+            | Self::PauseLeader
+            | Self::PauseLeaderLong
+            | Self::CutLeader
+            | Self::CutFollower
+            | Self::MuteLeader
+            | Self::DeafenLeader
+            | Self::FlapLeader
+            | Self::SlowDisk
+            | Self::FailingDisk
+            | Self::FailingDiskOnce
+            | Self::VerySlowDisk
+            | Self::HangingFollower
+            | Self::HangingLeader
+            | Self::JumpingClock
+            | Self::ReplaceFollower
+            | Self::ReplaceLeader
+            | Self::FlipLogOfFollower
+            | Self::FlipLogOfLeader
+            | Self::FlipLogOfStopped
+            | Self::TruncateLogOfStopped
+            | Self::RemoveLogOfStopped => usual,
         }
     }
 

@@ -9,8 +9,14 @@
 //! History ──► check: linearizable? nothing acknowledged lost? watches true? the same hash everywhere?
 //! ```
 //!
-//! A run that saw too little traffic before or after the fault says nothing and fails as invalid. `make test` runs each
-//! class of fault once with a fixed seed; `cargo xtask faults --runs N --seed S` runs them at random for as long as one likes.
+//! | clients | do | judged by |
+//! |---|---|---|
+//! | [`workload`], [`watcher`] | put, delete, swap, get, watch single keys | [`run`] |
+//! | [`contender`] | take a lock with short leases, write under its protection, go silent | [`locks`] |
+//! | [`teller`] | move money between accounts in transactions of two keys, read all of them | [`bank`] |
+//!
+//! A run that saw too little traffic before or after the fault says nothing and fails as invalid. So does one whose
+//! fault did not strike, as its [`coverage`] tells. `make test` runs each kind of fault with a fixed seed; `cargo xtask faults --runs N --seed S` runs them at random for as long as one likes.
 
 pub mod bank;
 pub mod calls;

@@ -39,6 +39,7 @@ fn check_locks(fault: Fault, guards: Guards) -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
 fn locks_outlive_the_leader() -> anyhow::Result<()> {
     check_locks(Fault::KillLeader, Guards::Checked)
 }
@@ -65,12 +66,14 @@ fn money_outlives_the_leader() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
 fn money_outlives_a_cut() -> anyhow::Result<()> {
     check_bank(Fault::CutLeader)
 }
 
 /// The harness is checked too: silent holders that trust in their lease write when it is over.
 #[test]
+#[ignore = "the judges have their own tests; this one takes its time"]
 fn writes_without_a_lock_are_noticed() -> anyhow::Result<()> {
     if let Some(missing) = cluster::missing() {
         eprintln!("skipped: the machine lacks {missing}");
@@ -117,6 +120,7 @@ faults! {
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_followers_disk_is_full: FullFollower,
     the_leaders_disk_is_full: FullLeader,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     all_disks_are_full: FullDisks,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     the_leaders_links_are_slow: DelayedLeader,
@@ -147,6 +151,7 @@ faults! {
     a_stopped_table_is_truncated: TruncateTableOfStopped,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_stopped_table_is_lost: RemoveTableOfStopped,
+    #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_stopped_manifest_is_lost: RemoveManifestOfStopped,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_stopped_current_is_lost: RemoveCurrentOfStopped,
