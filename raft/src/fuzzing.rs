@@ -8,6 +8,7 @@ use proto::raft::SnapshotChunk;
 use crate::adapter;
 use crate::codec;
 use crate::entry::{Entry, Payload};
+use crate::log::fuzzing as log;
 use crate::record::{LogId, Owner, Position, Vote};
 use crate::snapshot::Receiver;
 
@@ -42,6 +43,16 @@ pub fn log_record_seeds() -> Vec<Vec<u8>> {
         codec::encode(&Owner { cluster: 1, member: 2 }),
         codec::encode(&Position { applied: Some(id), ..Position::default() }),
     ]
+}
+
+/// A segment of the log, as it lies on the disk.
+pub fn log_segment(bytes: &[u8]) {
+    log::segment(bytes);
+}
+
+/// Segments that somebody meant.
+pub fn log_segment_seeds() -> Vec<Vec<u8>> {
+    log::segment_seeds()
 }
 
 /// Takes the chunks of a snapshot until one is refused.

@@ -70,7 +70,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn from_number(number: u32) -> Option<Self> {
+    pub(super) fn from_number(number: u32) -> Option<Self> {
         let all = [Self::Head, Self::Entry, Self::Vote, Self::Truncation, Self::Purge, Self::Committed];
         all.into_iter().find(|kind| *kind as u32 == number)
     }

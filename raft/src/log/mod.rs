@@ -22,6 +22,7 @@
 //! | [`writer`] | whose turn it is, and whom to tell |
 //! | [`memory`] | the newest entries |
 
+pub(crate) mod fuzzing;
 mod index;
 mod journal;
 mod layout;

@@ -13,6 +13,7 @@
 //! What is checked beyond the absence of a panic is in each target: what was accepted reads back the same, revisions
 //! only grow, two state machines that were given the same agree.
 
+mod backup;
 mod content;
 mod machine;
 pub mod mutate;
@@ -36,9 +37,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "client-request", run: wire::client_request, seeds: wire::client_request_seeds },
     Target { name: "snapshot-stream", run: snapshot::stream, seeds: snapshot::seeds },
     Target { name: "log-record", run: records::log_record, seeds: records::log_record_seeds },
+    Target { name: "log-segment", run: records::log_segment, seeds: records::log_segment_seeds },
     Target { name: "command", run: records::command, seeds: records::command_seeds },
     Target { name: "state-record", run: records::state_record, seeds: records::state_record_seeds },
     Target { name: "state-content", run: content::run, seeds: content::seeds },
+    Target { name: "image", run: backup::image, seeds: backup::image_seeds },
+    Target { name: "engine-image", run: backup::engine_image, seeds: backup::engine_image_seeds },
+    Target { name: "backup-manifest", run: backup::manifest, seeds: backup::manifest_seeds },
     Target { name: "machine", run: machine::run, seeds: machine::seeds },
 ];
 

@@ -20,6 +20,16 @@ pub fn log_record_seeds() -> Vec<Vec<u8>> {
     raft::fuzzing::log_record_seeds()
 }
 
+/// A segment of the log, opened as a start opens it.
+pub fn log_segment(bytes: &[u8]) {
+    raft::fuzzing::log_segment(bytes);
+}
+
+/// Whole logs.
+pub fn log_segment_seeds() -> Vec<Vec<u8>> {
+    raft::fuzzing::log_segment_seeds()
+}
+
 /// A command as it stands in the log, or an answer to one as it crosses the wire.
 pub fn command(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
@@ -55,6 +65,7 @@ pub fn commands() -> Vec<Command> {
         Command::LeaseRenew(vec![LeaseId(7), LeaseId(8)]),
         Command::LeaseExpire { term: 1, leases: vec![(LeaseId(7), 4)] },
         Command::LeaseRevoke(LeaseId(7)),
+        Command::Note { unix_ms: 1_700_000_000_000 },
     ]
     .into_iter()
     .chain(changes().into_iter().map(Command::Auth))

@@ -58,8 +58,12 @@ targets! {
     client_requests: "client-request",
     snapshot_streams: "snapshot-stream",
     log_records: "log-record",
+    log_segments: "log-segment",
     commands: "command",
     state_records: "state-record",
     state_content: "state-content",
+    images: "image",
+    images_of_the_engine: "engine-image",
+    manifests_of_backups: "backup-manifest",
     machines: "machine",
 }
