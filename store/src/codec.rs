@@ -6,11 +6,15 @@
 //! | 1.. | bincode, legacy layout: little endian, fixed-width integers, u64 lengths, u32 variant numbers |
 //!
 //! Byte strings are borrowed when reading, never copied element by element; callers turn them into slices of the
-//! buffer they came in.
+//! buffer they came in. A record inside a record of its own kind is a [`Nested`] one: reading is recursive, and what comes
+//! from a peer must not choose how deep.
 
-use bincode::enc::{EncoderImpl, write::SizeWriter};
+use bincode::de::BorrowDecoder;
+use bincode::enc::{Encoder, EncoderImpl, write::SizeWriter};
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Encode, config};
 use bytes::Bytes;
+use store_client::limits::TXN_DEPTH_MAX;
 
 use crate::limits::RECORD_BYTES_MAX;
 
@@ -28,10 +32,32 @@ pub enum Error {
     Malformed(String),
 }
 
+/// How many records may still be inside of each other where a decoder stands.
+pub struct Nesting(usize);
+
+/// A record inside a record of its own kind.
+pub struct Nested<T>(pub T);
+
+impl<T: Encode> Encode for Nested<T> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.encode(encoder)
+    }
+}
+
+impl<'a, T: BorrowDecode<'a, Nesting>> BorrowDecode<'a, Nesting> for Nested<T> {
+    fn borrow_decode<D: BorrowDecoder<'a, Context = Nesting>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let Nesting(left) = decoder.context();
+        *left = left.checked_sub(1).ok_or(DecodeError::Other("records too deep inside of each other"))?;
+        let inner = T::borrow_decode(decoder)?;
+        decoder.context().0 += 1;
+        Ok(Self(inner))
+    }
+}
+
 /// Writes a record.
 pub fn encode(record: &impl Encode) -> Result<Bytes, Error> {
     let settings = config::legacy().with_limit::<RECORD_BYTES_MAX>();
-    let malformed = |error: bincode::error::EncodeError| Error::Malformed(error.to_string());
+    let malformed = |error: EncodeError| Error::Malformed(error.to_string());
     // Counting first costs less than growing: the buffer fits, so it becomes shared bytes without a copy.
     let mut counter = EncoderImpl::new(SizeWriter::default(), settings);
     record.encode(&mut counter).map_err(malformed)?;
@@ -46,13 +72,14 @@ pub fn encode(record: &impl Encode) -> Result<Bytes, Error> {
 }
 
 /// Reads a record that borrows from its bytes.
-pub fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Error> {
+pub fn decode<'a, T: BorrowDecode<'a, Nesting>>(bytes: &'a [u8]) -> Result<T, Error> {
     let Some((&FORMAT, record)) = bytes.split_first() else {
         return Err(Error::Malformed(format!("it begins with {:?}", bytes.first())));
     };
     let settings = config::legacy().with_limit::<RECORD_BYTES_MAX>();
-    let (record, length) = bincode::borrow_decode_from_slice(record, settings)
-        .map_err(|error| Error::Malformed(error.to_string()))?;
+    let (record, length) =
+        bincode::borrow_decode_from_slice_with_context(record, settings, Nesting(TXN_DEPTH_MAX))
+            .map_err(|error| Error::Malformed(error.to_string()))?;
     if length + 1 != bytes.len() {
         return Err(Error::Malformed(format!("{} bytes too many", bytes.len() - length - 1)));
     }

@@ -29,3 +29,7 @@ pub const REMOTE_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Time between two attempts to resume a remote watch.
 pub const REMOTE_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Logins of a remote store for one request, or for one watch without a success: a token may end while a request is under way,
+/// but when a fresh one is refused again and again, another will not help.
+pub const REMOTE_LOGINS_MAX: usize = 3;

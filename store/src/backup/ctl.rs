@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proto::etcd::etcdserverpb::{SnapshotRequest, maintenance_client::MaintenanceClient};
+use serde_json::json;
 
 use super::directory::Directory;
 use super::file::{self, Draft};
 use super::restore::{self, BUMP_DEFAULT, Moment, Plan};
+use crate::ctl::output::{Answer, Format};
 use crate::history::ctl::{Connection, Error};
 use crate::history::{self, clock::now_unix_ms, time};
 use crate::limits::IMAGE_CHUNK_BYTES_MAX;
@@ -31,6 +33,9 @@ pub enum Command {
     Status {
         /// The image.
         file: PathBuf,
+        /// How to print: simple, json, fields or table.
+        #[arg(short = 'w', long, value_enum, default_value_t = Format::Simple, env = "ETCDCTL_WRITE_OUT")]
+        write_out: Format,
     },
     /// Make the data directory of a member of a new cluster
     Restore(Restore),
@@ -87,7 +92,7 @@ pub struct Restore {
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
         Command::Save { connection, file } => save(&connection, &file, out).await,
-        Command::Status { file } => Ok(status(&file, out)?),
+        Command::Status { file, write_out } => status(&file, write_out, out),
         Command::Restore(restore) => restore.run(out),
         Command::List { directory } => list(&directory, out),
         Command::Verify { directory } => verify(&directory, out),
@@ -115,21 +120,28 @@ async fn save(connection: &Connection, path: &Path, out: &mut (dyn Write + Send)
     Ok(())
 }
 
-/// etcdutl's columns.
-fn status(path: &Path, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+/// etcdutl's columns, and ours.
+fn status(path: &Path, write_out: Format, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+    const TITLES: &[&str] = &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "HISTORY FROM", "MADE"];
     let header = file::verify(path, |_, _| Ok(()))?;
-    writeln!(out, "hash      revision  total keys  total size  history from  made")?;
-    writeln!(
-        out,
-        "{:08x}  {:<8}  {:<10}  {:<10}  {:<12}  {}",
-        header.hash,
-        header.revision,
-        header.keys,
-        header.bytes,
-        header.compacted.max(1),
-        time::show(header.made_unix_ms)
-    )?;
-    Ok(())
+    let (hash, made) = (format!("{:08x}", header.hash), time::show(header.made_unix_ms));
+    let oldest = header.compacted.max(1);
+    let simple = format!(
+        "hash      revision  total keys  total size  history from  made\n{hash}  {:<8}  {:<10}  {:<10}  {oldest:<12}  {made}\n",
+        header.revision, header.keys, header.bytes,
+    );
+    let message = json!({
+        "hash": header.hash,
+        "revision": header.revision,
+        "totalKey": header.keys,
+        "totalSize": header.bytes,
+        "historyFrom": oldest,
+        "made": made,
+    });
+    let numbers = [header.revision.to_string(), header.keys.to_string(), header.bytes.to_string()];
+    let row = [hash].into_iter().chain(numbers).chain([oldest.to_string(), made]).collect();
+    let answer = Answer { table: Some((TITLES, vec![row])), ..Answer::new(simple, message) };
+    Ok(answer.print(write_out, out)?)
 }
 
 fn list(path: &Path, out: &mut (dyn Write + Send)) -> Result<(), Error> {

@@ -1,5 +1,6 @@
-//! `kv put`, `del`, `watch`, `compact`; what reads the past is beside the history.
+//! `kv get`, `put`, `del`, `watch`, `compact`; what compares moments is beside the history.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
@@ -7,60 +8,50 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::kv_client::KvClient;
 use proto::etcd::etcdserverpb::watch_client::WatchClient;
 use proto::etcd::mvccpb;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::output::{Answer, header, key_value};
-use super::{Common, Error};
+use super::kv_answers::{self, Style};
+use super::output::{Answer, header};
+use super::quote::quoted;
+use super::requests::{Del, Get, Put};
+use super::{Common, Error, Input};
 use crate::history::ctl::Keys;
 
 /// Read, write and watch keys.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
+    /// Print keys and values, as they are or as they were
+    Get {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        get: Get,
+        /// As it was at a revision, a time (2026-11-21T03:00:00Z) or some time ago (-10m).
+        #[arg(long, allow_hyphen_values = true, conflicts_with = "rev")]
+        at: Option<String>,
+    },
     #[command(flatten)]
     Past(crate::history::ctl::Command),
     /// Write a key
     Put {
         #[command(flatten)]
         common: Common,
-        /// The key.
-        key: String,
-        /// The value. [default: what standard input says]
-        value: Option<String>,
-        /// The lease to hang it on, in hexadecimal.
-        #[arg(long, value_parser = hexadecimal, default_value = "0")]
-        lease: i64,
-        /// Print the value before, too.
-        #[arg(long)]
-        prev_kv: bool,
-        /// Keep the value, change the lease.
-        #[arg(long, conflicts_with = "value")]
-        ignore_value: bool,
-        /// Keep the lease.
-        #[arg(long)]
-        ignore_lease: bool,
+        #[command(flatten)]
+        put: Put,
     },
     /// Delete keys
     Del {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
-        keys: Keys,
-        /// Print what was deleted, too.
-        #[arg(long)]
-        prev_kv: bool,
+        del: Del,
     },
     /// Print changes as they happen
     Watch {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
-        keys: Keys,
-        /// The first revision. [default: the next]
-        #[arg(long, default_value_t = 0)]
-        rev: i64,
-        /// Print the value before, too.
-        #[arg(long)]
-        prev_kv: bool,
+        watch: Watch,
     },
     /// Forget history before a revision
     Compact {
@@ -74,36 +65,50 @@ pub enum Command {
     },
 }
 
-/// A lease's number as etcdctl writes it.
-pub fn hexadecimal(text: &str) -> Result<i64, String> {
-    u64::from_str_radix(text, 16)
-        .map(u64::cast_signed)
-        .map_err(|_| format!("{text} is not a hexadecimal number"))
+/// What to watch, and what to do then.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct Watch {
+    #[command(flatten)]
+    keys: Keys,
+    /// The first revision. [default: the next]
+    #[arg(long, default_value_t = 0)]
+    rev: i64,
+    /// Print the value before, too.
+    #[arg(long)]
+    prev_kv: bool,
+    /// What to run for each change; it finds it in ETCD_WATCH_REVISION, _EVENT_TYPE, _KEY and _VALUE.
+    #[arg(last = true)]
+    command: Vec<OsString>,
 }
 
 /// Runs a command.
-pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
         Command::Past(command) => crate::history::ctl::run(command, out).await,
-        Command::Put { common, key, value, lease, prev_kv, ignore_value, ignore_lease } => {
-            let value = match (value, ignore_value) {
-                (_, true) => Bytes::new(),
-                (Some(value), false) => value.into(),
-                (None, false) => standard_input()?,
-            };
-            let request =
-                pb::PutRequest { key: key.into(), value, lease, prev_kv, ignore_value, ignore_lease };
-            let answer = KvClient::new(common.connection.connect().await?).put(request).await?.into_inner();
-            Ok(put_answer(&answer).print(common.write_out, out)?)
+        Command::Get { common, get, at } => {
+            let line = common.connection.connect().await?;
+            let mut request = get.request()?;
+            if let Some(at) = at {
+                request.revision = crate::history::ctl::revision_at(line.clone(), &at).await?;
+            }
+            let mut client =
+                KvClient::new(line).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
+            let answer = client.range(request).await?.into_inner();
+            Ok(kv_answers::get(&answer, get.style(common.hex)).print(common.write_out, out)?)
         }
-        Command::Del { common, keys, prev_kv } => {
-            let (key, range_end) = keys.range()?;
-            let request = pb::DeleteRangeRequest { key, range_end, prev_kv };
+        Command::Put { common, put } => {
+            let request = put.request(|| standard_input(input))?;
+            let answer = KvClient::new(common.connection.connect().await?).put(request).await?.into_inner();
+            Ok(kv_answers::put(&answer, style(&common)).print(common.write_out, out)?)
+        }
+        Command::Del { common, del } => {
+            let request = del.request()?;
             let answer =
                 KvClient::new(common.connection.connect().await?).delete_range(request).await?.into_inner();
-            Ok(delete_answer(&answer).print(common.write_out, out)?)
+            Ok(kv_answers::delete(&answer, style(&common)).print(common.write_out, out)?)
         }
-        Command::Watch { common, keys, rev, prev_kv } => watch(&common, &keys, rev, prev_kv, out).await,
+        Command::Watch { common, watch } => watch.run(&common, out).await,
         Command::Compact { common, revision, physical } => {
             let request = pb::CompactionRequest { revision, physical };
             let answer =
@@ -115,91 +120,79 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
     }
 }
 
-fn standard_input() -> Result<Bytes, Error> {
+fn style(common: &Common) -> Style {
+    Style { hex: common.hex, ..Style::default() }
+}
+
+fn standard_input(input: Input<'_>) -> Result<Bytes, Error> {
     let mut value = Vec::new();
-    std::io::stdin().lock().take(crate::limits::RECORD_BYTES_MAX as u64).read_to_end(&mut value)?;
+    input.take(crate::limits::RECORD_BYTES_MAX as u64).read_to_end(&mut value)?;
     Ok(value.into())
 }
 
-fn lines(kv: &mvccpb::KeyValue) -> Vec<u8> {
-    [&kv.key[..], b"\n", &kv.value, b"\n"].concat()
+impl Watch {
+    /// Prints until interrupted, or until the store ends the watch.
+    async fn run(self, common: &Common, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+        let (key, range_end) = self.keys.range()?;
+        let create = pb::WatchCreateRequest {
+            key,
+            range_end,
+            start_revision: self.rev,
+            prev_kv: self.prev_kv,
+            ..Default::default()
+        };
+        let union = pb::watch_request::RequestUnion::CreateRequest(create);
+        let (requests, queue) = tokio::sync::mpsc::channel(1);
+        let request = pb::WatchRequest { request_union: Some(union) };
+        requests
+            .send(request)
+            .await
+            .map_err(|_| Error::Usage("the watch could not be asked for".to_owned()))?;
+        let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
+        let mut client = WatchClient::new(common.connection.connect().await?);
+        let mut answers = client.watch(queue).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            if answer.canceled {
+                return Err(ended(&answer));
+            }
+            if !answer.events.is_empty() {
+                kv_answers::watch(&answer, style(common)).print(common.write_out, out)?;
+                out.flush()?;
+                self.tell(&answer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the command for each change.
+    async fn tell(&self, answer: &pb::WatchResponse) -> Result<(), Error> {
+        let Some((program, arguments)) = self.command.split_first() else { return Ok(()) };
+        let revision = answer.header.map_or(0, |header| header.revision);
+        for event in &answer.events {
+            let mvccpb::KeyValue { key, value, .. } = event.kv.clone().unwrap_or_default();
+            let (_, kind) = kv_answers::kind(event);
+            let status = tokio::process::Command::new(program)
+                .args(arguments)
+                .env("ETCD_WATCH_REVISION", revision.to_string())
+                .env("ETCD_WATCH_EVENT_TYPE", quoted(kind.as_bytes()))
+                .env("ETCD_WATCH_KEY", quoted(&key))
+                .env("ETCD_WATCH_VALUE", quoted(&value))
+                .kill_on_drop(true)
+                .status()
+                .await?;
+            if !status.success() {
+                return Err(Error::Usage(format!("{}: {status}", program.display())));
+            }
+        }
+        Ok(())
+    }
 }
 
-fn put_answer(answer: &pb::PutResponse) -> Answer {
-    let mut message = json!({ "header": header(answer.header.as_ref()) });
-    let mut simple = b"OK\n".to_vec();
-    if let Some(before) = &answer.prev_kv {
-        message["prev_kv"] = key_value(before);
-        simple.extend(lines(before));
-    }
-    Answer::new(simple, message)
-}
-
-fn delete_answer(answer: &pb::DeleteRangeResponse) -> Answer {
-    let mut message = json!({ "header": header(answer.header.as_ref()), "deleted": answer.deleted });
-    let mut simple = format!("{}\n", answer.deleted).into_bytes();
-    if !answer.prev_kvs.is_empty() {
-        message["prev_kvs"] = answer.prev_kvs.iter().map(key_value).collect::<Value>();
-        simple.extend(answer.prev_kvs.iter().flat_map(lines));
-    }
-    Answer::new(simple, message)
-}
-
-/// Prints until interrupted, or until the store ends the watch.
-async fn watch(
-    common: &Common,
-    keys: &Keys,
-    start_revision: i64,
-    prev_kv: bool,
-    out: &mut (dyn Write + Send),
-) -> Result<(), Error> {
-    let (key, range_end) = keys.range()?;
-    let create = pb::WatchCreateRequest { key, range_end, start_revision, prev_kv, ..Default::default() };
-    let union = pb::watch_request::RequestUnion::CreateRequest(create);
-    let (requests, queue) = tokio::sync::mpsc::channel(1);
-    let request = pb::WatchRequest { request_union: Some(union) };
-    requests.send(request).await.map_err(|_| Error::Usage("the watch could not be asked for".to_owned()))?;
-    let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
-    let mut client = WatchClient::new(common.connection.connect().await?);
-    let mut answers = client.watch(queue).await?.into_inner();
-    while let Some(answer) = answers.message().await? {
-        if answer.canceled {
-            let oldest = answer.compact_revision;
-            return Err(Error::Usage(match oldest {
-                0 => format!("watch was canceled ({})", answer.cancel_reason),
-                _ => format!(
-                    "watch was canceled (etcdserver: mvcc: required revision has been compacted): the oldest is {oldest}"
-                ),
-            }));
-        }
-        if !answer.events.is_empty() {
-            watch_answer(&answer).print(common.write_out, out)?;
-            out.flush()?;
-        }
-    }
-    Ok(())
-}
-
-fn watch_answer(answer: &pb::WatchResponse) -> Answer {
-    let mut simple = Vec::new();
-    let mut events = Vec::new();
-    for event in &answer.events {
-        let deleted = event.r#type == i32::from(mvccpb::event::EventType::Delete);
-        let kind = if deleted { "DELETE" } else { "PUT" };
-        simple.extend(format!("{kind}\n").bytes());
-        let mut message = json!({});
-        if deleted {
-            message["type"] = 1.into();
-        }
-        if let Some(before) = &event.prev_kv {
-            simple.extend(lines(before));
-            message["prev_kv"] = key_value(before);
-        }
-        if let Some(kv) = &event.kv {
-            simple.extend(lines(kv));
-            message["kv"] = key_value(kv);
-        }
-        events.push(message);
-    }
-    Answer::new(simple, json!({ "Header": header(answer.header.as_ref()), "Events": events }))
+fn ended(answer: &pb::WatchResponse) -> Error {
+    Error::Usage(match answer.compact_revision {
+        0 => format!("watch was canceled ({})", answer.cancel_reason),
+        oldest => format!(
+            "watch was canceled (etcdserver: mvcc: required revision has been compacted): the oldest is {oldest}"
+        ),
+    })
 }

@@ -7,8 +7,8 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use serde_json::{Value, json};
 
-use super::kv::hexadecimal;
 use super::output::{Answer, base64, header};
+use super::requests::hexadecimal;
 use super::{Common, Error};
 
 /// Grant, renew, revoke and list leases. Their numbers are hexadecimal.

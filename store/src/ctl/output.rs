@@ -35,12 +35,14 @@ pub struct Answer {
     pub message: Value,
     /// Titles and rows; without any, a table looks like the simple form.
     pub table: Option<(&'static [&'static str], Vec<Vec<String>>)>,
+    /// Lines of fields; without any, they are those of the message.
+    pub fields: Option<String>,
 }
 
 impl Answer {
     /// An answer that is no table.
     pub fn new(simple: impl Into<Vec<u8>>, message: Value) -> Self {
-        Self { simple: simple.into(), message, table: None }
+        Self { simple: simple.into(), message, table: None, fields: None }
     }
 
     /// Prints it.
@@ -48,7 +50,10 @@ impl Answer {
         match (format, &self.table) {
             (Format::Simple, _) | (Format::Table, None) => out.write_all(&self.simple),
             (Format::Json, _) => writeln!(out, "{}", self.message),
-            (Format::Fields, _) => fields(&self.message, out),
+            (Format::Fields, _) => match &self.fields {
+                Some(lines) => out.write_all(lines.as_bytes()),
+                None => fields(&self.message, out),
+            },
             (Format::Table, Some((titles, rows))) => table(titles, rows, out),
         }
     }
@@ -104,12 +109,22 @@ pub fn base64(bytes: &[u8]) -> Value {
     STANDARD.encode(bytes).into()
 }
 
-/// A header as JSON.
+/// A header as JSON: what is zero is left out.
 pub fn header(header: Option<&pb::ResponseHeader>) -> Value {
     let Some(pb::ResponseHeader { cluster_id, member_id, revision, raft_term }) = header else {
         return json!({});
     };
-    json!({ "cluster_id": cluster_id, "member_id": member_id, "revision": revision, "raft_term": raft_term })
+    let fields = [
+        ("cluster_id", json!(cluster_id)),
+        ("member_id", json!(member_id)),
+        ("revision", json!(revision)),
+        ("raft_term", json!(raft_term)),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, number)| *number != 0)
+        .map(|(name, number)| (name.to_owned(), number))
+        .collect()
 }
 
 /// A key with its value as JSON: what is zero is left out.
@@ -159,6 +174,7 @@ mod tests {
             simple: b"8e9e, started\n".to_vec(),
             message: json!({ "header": { "revision": 3 }, "members": [{ "name": "a", "is_learner": true }] }),
             table: Some((&["ID", "STATUS"], rows)),
+            fields: None,
         };
         let mut out = Vec::new();
         answer.print(format, &mut out).unwrap();

@@ -1,11 +1,10 @@
-//! `kv get --at`, `kv diff` and `kv undelete`.
+//! `kv diff` and `kv undelete`; how a member is reached, and keys are named.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use proto::etcd::etcdserverpb::{
-    AuthenticateRequest, RangeRequest, auth_client::AuthClient, kv_client::KvClient,
-};
+use bytes::Bytes;
+use proto::etcd::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use proto::store as pb;
 use proto::store::history_client::HistoryClient;
 use store_client::{Denial, KeyRange};
@@ -163,26 +162,13 @@ async fn log_in(
     }
 }
 
-/// Read the store as it was.
+/// Compare moments and take back deletions.
 #[derive(Clone, Debug, clap::Subcommand)]
 #[expect(
     missing_docs,
     reason = "the documentation of flattened arguments would end up in the help of the command"
 )]
 pub enum Command {
-    /// Print keys and values, as they are or as they were
-    Get {
-        #[command(flatten)]
-        connection: Connection,
-        #[command(flatten)]
-        keys: Keys,
-        /// As it was at a revision, a time (2026-11-21T03:00:00Z) or some time ago (-10m).
-        #[arg(long, allow_hyphen_values = true)]
-        at: Option<String>,
-        /// Do not print values.
-        #[arg(long)]
-        keys_only: bool,
-    },
     /// Print what differs between two moments: + added, - removed, ~ changed
     Diff {
         #[command(flatten)]
@@ -216,25 +202,33 @@ pub enum Command {
 pub struct Keys {
     /// The key, or with --prefix what keys begin with; all keys with --prefix alone.
     pub key: Option<String>,
+    /// The first key after a range that begins with KEY.
+    #[arg(conflicts_with_all = ["prefix", "from_key"])]
+    pub range_end: Option<String>,
     /// All keys that begin with KEY.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from_key")]
     pub prefix: bool,
+    /// All keys from KEY on.
+    #[arg(long)]
+    pub from_key: bool,
 }
 
 impl Keys {
     /// As etcd's key and range end.
-    pub(crate) fn range(&self) -> Result<(bytes::Bytes, bytes::Bytes), Error> {
-        match (&self.key, self.prefix) {
-            (Some(key), false) => Ok((key.clone().into(), bytes::Bytes::new())),
-            (None, false) => Err(Error::Usage("name a key, or --prefix for all of them".to_owned())),
-            (key, true) => Ok(match KeyRange::prefix(key.clone().unwrap_or_default()) {
+    pub(crate) fn range(&self) -> Result<(Bytes, Bytes), Error> {
+        let open = Bytes::from_static(&[0]);
+        // etcd knows no empty key: everything begins after one zero byte.
+        let first = |key: Bytes| if key.is_empty() { open.clone() } else { key };
+        let key = self.key.clone().map(Bytes::from);
+        match (key, &self.range_end) {
+            (key, _) if self.prefix => Ok(match KeyRange::prefix(key.unwrap_or_default()) {
                 KeyRange::Interval { start, end } => (start, end),
-                // etcd knows no empty key: everything begins after one zero byte.
-                KeyRange::Key(start) | KeyRange::From(start) if start.is_empty() => {
-                    (bytes::Bytes::from_static(&[0]), bytes::Bytes::from_static(&[0]))
-                }
-                KeyRange::Key(start) | KeyRange::From(start) => (start, bytes::Bytes::from_static(&[0])),
+                KeyRange::Key(start) | KeyRange::From(start) => (first(start), open.clone()),
             }),
+            (key, _) if self.from_key => Ok((first(key.unwrap_or_default()), open.clone())),
+            (Some(key), Some(end)) => Ok((key, end.clone().into())),
+            (Some(key), None) => Ok((key, Bytes::new())),
+            (None, _) => Err(Error::Usage("name a key, or --prefix for all of them".to_owned())),
         }
     }
 }
@@ -255,9 +249,6 @@ fn sent(moment: Moment) -> Option<pb::Moment> {
 /// Runs a command and prints to `out`.
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
-        Command::Get { connection, keys, at, keys_only } => {
-            get(connection.connect().await?, &keys, at.as_deref(), keys_only, out).await
-        }
         Command::Diff { connection, keys, from, to } => {
             diff(connection.connect().await?, &keys, &from, &to, out).await
         }
@@ -276,31 +267,15 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
     }
 }
 
-async fn get(
-    member: Line,
-    keys: &Keys,
-    at: Option<&str>,
-    keys_only: bool,
-    out: &mut (dyn Write + Send),
-) -> Result<(), Error> {
-    let revision = match at.map(moment).transpose()? {
-        None => 0,
-        Some(Moment::Revision(revision)) => revision,
-        Some(Moment::UnixMs(unix_ms)) => {
-            let mut history = HistoryClient::new(member.clone());
-            history.revision_at(pb::RevisionAtRequest { unix_ms }).await?.into_inner().revision
-        }
-    };
-    let (key, range_end) = keys.range()?;
-    let mut client = KvClient::new(member).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
-    let request = RangeRequest { key, range_end, revision, keys_only, ..RangeRequest::default() };
-    for kv in client.range(request).await?.into_inner().kvs {
-        line(out, "", &kv.key)?;
-        if !keys_only {
-            line(out, "", &kv.value)?;
+/// The revision at a moment that somebody has written down.
+pub(crate) async fn revision_at(member: Line, at: &str) -> Result<i64, Error> {
+    match moment(at)? {
+        Moment::Revision(revision) => Ok(revision),
+        Moment::UnixMs(unix_ms) => {
+            let mut history = HistoryClient::new(member);
+            Ok(history.revision_at(pb::RevisionAtRequest { unix_ms }).await?.into_inner().revision)
         }
     }
-    Ok(())
 }
 
 async fn diff(

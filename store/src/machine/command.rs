@@ -9,7 +9,7 @@ use store_client::{Compare, KeyRange, LeaseId, Op, Order, Range, Revision, Targe
 
 use crate::auth::change::ChangeRecord;
 use crate::auth::{Caller, Change};
-use crate::codec;
+use crate::codec::{self, Nested, Nesting};
 use crate::mvcc::alarms::Raised;
 
 /// A command, owned.
@@ -135,6 +135,7 @@ impl Command {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 enum CommandRecord<'a> {
     Txn(TxnRecord<'a>),
     Compact(i64),
@@ -170,6 +171,7 @@ enum CommandRecord<'a> {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 struct TxnRecord<'a> {
     compare: Vec<CompareRecord<'a>>,
     success: Vec<OpRecord<'a>>,
@@ -200,11 +202,12 @@ enum TargetRecord<'a> {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 enum OpRecord<'a> {
     Range { keys: KeysRecord<'a>, revision: i64, limit: u64, keys_only: bool, count_only: bool },
     Put { key: &'a [u8], value: &'a [u8], lease: i64, prev_kv: bool, ignore_value: bool, ignore_lease: bool },
     Delete { keys: KeysRecord<'a>, prev_kv: bool },
-    Txn(TxnRecord<'a>),
+    Txn(Nested<TxnRecord<'a>>),
 }
 
 fn txn_record(txn: &Txn) -> TxnRecord<'_> {
@@ -260,7 +263,7 @@ fn op_record(op: &Op) -> OpRecord<'_> {
             ignore_lease: *ignore_lease,
         },
         Op::Delete { keys, prev_kv } => OpRecord::Delete { keys: keys_record(keys), prev_kv: *prev_kv },
-        Op::Txn(nested) => OpRecord::Txn(txn_record(nested)),
+        Op::Txn(nested) => OpRecord::Txn(Nested(txn_record(nested))),
     }
 }
 
@@ -326,13 +329,16 @@ fn op(record: &OpRecord<'_>, source: &Bytes) -> Result<Op, codec::Error> {
         OpRecord::Delete { keys: range, prev_kv } => {
             Op::Delete { keys: keys(range, source), prev_kv: *prev_kv }
         }
-        OpRecord::Txn(nested) => Op::Txn(txn(nested, source)?),
+        OpRecord::Txn(Nested(nested)) => Op::Txn(txn(nested, source)?),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use store_client::limits::TXN_DEPTH_MAX;
+
     use super::*;
+    use crate::limits::RECORD_BYTES_MAX;
 
     #[test]
     fn commands_read_back_and_keep_their_bytes() {
@@ -368,6 +374,44 @@ mod tests {
         let nested = codec::encode(&nested).unwrap();
         assert!(Command::decode_with_caller(&nested).is_err(), "one command, one caller");
         assert!(Command::decode(&inner).is_err());
+    }
+
+    /// The bytes of so many transactions inside of each other, as a member would write them that knows no bound.
+    fn deep(depth: usize) -> Bytes {
+        let level = [&0_u64.to_le_bytes()[..], &1_u64.to_le_bytes(), &3_u32.to_le_bytes()].concat();
+        let mut bytes = b"\x01\0\0\0\0".to_vec();
+        (0..depth).for_each(|_| bytes.extend(&level));
+        // The innermost has nothing; then each has no failure.
+        bytes.extend([0; 24]);
+        bytes.extend(vec![0; 8 * depth]);
+        bytes.into()
+    }
+
+    #[test]
+    fn nesting_is_bounded_by_the_reader() {
+        let mut txn = Txn::default();
+        for _ in 0..TXN_DEPTH_MAX {
+            assert_eq!(Command::Txn(txn.clone()).encode().unwrap(), deep(depth_of(&txn)));
+            txn = Txn { success: vec![Op::Txn(txn)], ..Txn::default() };
+        }
+        assert!(Command::decode(&deep(TXN_DEPTH_MAX)).is_ok(), "all that a client may ask for");
+        for depth in [TXN_DEPTH_MAX + 1, 1000, RECORD_BYTES_MAX / 32] {
+            assert!(Command::decode(&deep(depth)).is_err(), "{depth}");
+            assert!(Command::decode_with_caller(&deep(depth)).is_err(), "{depth}");
+        }
+        let side_by_side =
+            Txn { success: vec![Op::Txn(Txn::default()); 3 * TXN_DEPTH_MAX], ..Txn::default() };
+        assert!(
+            Command::decode(&Command::Txn(side_by_side).encode().unwrap()).is_ok(),
+            "not depth but width"
+        );
+    }
+
+    fn depth_of(txn: &Txn) -> usize {
+        match txn.success.first() {
+            Some(Op::Txn(inner)) => 1 + depth_of(inner),
+            _ => 0,
+        }
     }
 
     #[test]

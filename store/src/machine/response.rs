@@ -4,7 +4,7 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use store_client::{Denial, Error as Refusal, KeyValue, LeaseId, OpResult, RangeResult, Revision, TxnResult};
 
-use crate::codec;
+use crate::codec::{self, Nested, Nesting};
 
 /// An answer, owned.
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ impl Response {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 enum ResponseRecord<'a> {
     Refused(RefusalRecord<'a>),
     Txn(TxnRecord<'a>),
@@ -64,6 +65,7 @@ enum RefusalRecord<'a> {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 struct TxnRecord<'a> {
     revision: i64,
     succeeded: bool,
@@ -71,11 +73,12 @@ struct TxnRecord<'a> {
 }
 
 #[derive(Encode, BorrowDecode)]
+#[bincode(decode_context = "Nesting")]
 enum ResultRecord<'a> {
     Range { revision: i64, kvs: Vec<KvRecord<'a>>, more: bool, count: i64 },
     Put(Option<KvRecord<'a>>),
     Delete { deleted: i64, prev_kvs: Vec<KvRecord<'a>> },
-    Txn(TxnRecord<'a>),
+    Txn(Nested<TxnRecord<'a>>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -146,7 +149,7 @@ fn result_record(result: &OpResult) -> ResultRecord<'_> {
         OpResult::Delete { deleted, prev_kvs } => {
             ResultRecord::Delete { deleted: *deleted, prev_kvs: prev_kvs.iter().map(kv_record).collect() }
         }
-        OpResult::Txn(nested) => ResultRecord::Txn(txn_record(nested)),
+        OpResult::Txn(nested) => ResultRecord::Txn(Nested(txn_record(nested))),
     }
 }
 
@@ -182,7 +185,7 @@ fn result(record: &ResultRecord<'_>, source: &Bytes) -> OpResult {
             deleted: *deleted,
             prev_kvs: prev_kvs.iter().map(|record| kv(record, source)).collect(),
         },
-        ResultRecord::Txn(nested) => OpResult::Txn(txn(nested, source)),
+        ResultRecord::Txn(Nested(nested)) => OpResult::Txn(txn(nested, source)),
     }
 }
 
@@ -194,5 +197,24 @@ fn kv(record: &KvRecord<'_>, source: &Bytes) -> KeyValue {
         mod_revision: Revision(record.modified),
         version: record.version,
         lease: LeaseId(record.lease),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::RECORD_BYTES_MAX;
+
+    #[test]
+    fn nesting_is_bounded_by_the_reader() {
+        let level = [&[0; 9][..], &1_u64.to_le_bytes(), &3_u32.to_le_bytes()].concat();
+        let deep = |depth: usize| {
+            let mut bytes = b"\x01\x01\0\0\0".to_vec();
+            (0..depth).for_each(|_| bytes.extend(&level));
+            bytes.extend([0; 17]);
+            Response::decode(&bytes.into())
+        };
+        assert!(matches!(deep(1), Ok(Response::Txn(result)) if result.results.len() == 1));
+        assert!(deep(RECORD_BYTES_MAX / 24).is_err());
     }
 }

@@ -1,9 +1,12 @@
 //! The commands for people: what they print, and that etcdctl prints the same.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use store::Server;
+use store_client::testing::DEADLINE;
 
 use crate::single::serve;
 
@@ -19,6 +22,26 @@ struct Store {
     url: String,
 }
 
+/// What is printed, to be read while it is printed.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 async fn start() -> Store {
     let scratch = tempfile::tempdir().unwrap();
     let (server, url) = serve(scratch.path()).await;
@@ -28,11 +51,45 @@ async fn start() -> Store {
 
 impl Store {
     async fn ask(&self, line: &str) -> Result<String, String> {
-        let words = ["kontiki"].into_iter().chain(line.split_whitespace()).chain(["--endpoints", &self.url]);
-        let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
+        self.ask_with(&line.split_whitespace().collect::<Vec<_>>(), "").await
+    }
+
+    async fn ask_with(&self, words: &[&str], input: &str) -> Result<String, String> {
         let mut out = Vec::new();
-        store::ctl::run(arguments.command, &mut out).await.map_err(|error| error.to_string())?;
+        self.run(words, input, &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
+    }
+
+    async fn run(&self, words: &[&str], input: &str, out: &mut (dyn Write + Send)) -> Result<(), String> {
+        // The endpoint comes before what a command may be told to run.
+        let place = words.iter().position(|word| ["--", "sh"].contains(word)).unwrap_or(words.len());
+        let mut words: Vec<_> = ["kontiki"].into_iter().chain(words.iter().copied()).collect();
+        // Before the name of the lock, or at the end of what is not to be run.
+        let place = if words[1] == "lock" { 2 } else { 1 + place };
+        words.splice(place..place, ["--endpoints", &self.url]);
+        let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
+        let mut input = input.as_bytes();
+        let run = store::ctl::run_with(arguments.command, &mut input, out);
+        run.await.map_err(|error| error.to_string())
+    }
+
+    /// Runs a command until what it has printed satisfies; then it is dropped, as it would go on.
+    async fn see(&self, words: &[&str], satisfied: impl Fn(&str) -> bool) -> String {
+        let shared = Shared::default();
+        let mut out = shared.clone();
+        let seen = async {
+            loop {
+                let text = shared.text();
+                if satisfied(&text) {
+                    return text;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            text = tokio::time::timeout(DEADLINE, seen) => text.unwrap(),
+            ended = self.run(words, "", &mut out) => panic!("{words:?} ended: {ended:?}"),
+        }
     }
 
     async fn check(&self, line: &str, expected: &str) {
@@ -41,11 +98,18 @@ impl Store {
 
     /// What etcdctl says, where it is installed.
     async fn etcdctl(&self, line: &str) -> Option<String> {
+        self.etcdctl_with(line, "").await
+    }
+
+    async fn etcdctl_with(&self, line: &str, input: &str) -> Option<String> {
         let mut command = Command::new("etcdctl");
         // Without the scheme: with it, etcdctl 3.4 sends a URL where HTTP/2 has a host, which our side refuses.
         let endpoint = self.url.trim_start_matches("http://");
         command.env("ETCDCTL_API", "3").args(line.split_whitespace()).args(["--endpoints", endpoint]);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().ok()?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().ok()?;
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         Some(String::from_utf8(output.stdout).unwrap())
     }
@@ -134,7 +198,8 @@ async fn etcdctl_says_the_same() {
     assert_eq!(stable(&status)[1..3], stable(&theirs)[1..3]);
     assert!(store.ask("endpoint health").await.unwrap().contains("is healthy"));
     store.check(&format!("lease revoke {lease}"), &format!("lease {lease} revoked\n")).await;
-    store.check("kv get k --keys-only", "k\n").await;
+    store.check("kv get k --keys-only", "k\n\n").await;
+    store.check("kv get --prefix --count-only", "1\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,4 +226,168 @@ async fn alarms_are_listed_and_ended() {
     raise().await;
     assert_eq!(store.etcdctl("alarm disarm").await.as_deref(), Some(line));
     store.check("alarm list", "").await;
+}
+
+/// As JSON, if it is: fields may stand in another order. etcdctl before 3.5 names the answers in a transaction otherwise.
+fn comparable(printed: &str) -> String {
+    let names = [
+        ("ResponseRange", "response_range"),
+        ("ResponsePut", "response_put"),
+        ("ResponseDeleteRange", "response_delete_range"),
+    ];
+    match serde_json::from_str::<serde_json::Value>(printed) {
+        Ok(value) => names.iter().fold(value.to_string(), |text, (old, new)| text.replace(old, new)),
+        Err(_) => printed.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_printed_as_etcdctl_prints_them() {
+    let store = start().await;
+    for (key, value) in
+        [("k1", "3"), ("k2", "two\nlines\t\"\u{e4}\u{1}"), ("k3", "1"), ("k3", "2"), ("l", "")]
+    {
+        store.ask_with(&["kv", "put", key], value).await.unwrap();
+    }
+    let lines = [
+        "get k1",
+        "get none",
+        "get k1 k3",
+        "get --prefix k",
+        "get --prefix k --limit 1",
+        "get --prefix k --sort-by VALUE --order DESCEND",
+        "get --prefix k --sort-by MODIFY --order ascend --keys-only",
+        "get --from-key k2",
+        "get --from-key k2 --hex",
+        "get k3 --rev 4",
+        "get k3 --consistency s",
+        "del none",
+        "del none --prev-kv",
+    ];
+    for line in lines {
+        for format in ["simple", "json", "fields"] {
+            let line = format!("{line} -w {format}");
+            let Some(expected) = store.etcdctl(&line).await else {
+                eprintln!("skipped: etcdctl is not installed");
+                return;
+            };
+            let said = store.ask(&format!("kv {line}")).await.unwrap();
+            // Before 3.5 ids in fields are decimal in spite of --hex.
+            let hex = line.contains("--hex -w fields");
+            let stable = |text: &str| match hex {
+                true => comparable(text)
+                    .lines()
+                    .filter(|line| !line.contains("ID\" :") && !line.contains("Lease"))
+                    .collect(),
+                false => comparable(text),
+            };
+            assert_eq!(stable(&said), stable(&expected), "{line}");
+        }
+    }
+    let line = "get --prefix k3 --print-value-only";
+    assert_eq!(store.ask(&format!("kv {line}")).await.ok(), store.etcdctl(line).await, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_are_read_and_printed_as_etcdctl_does() {
+    let store = start().await;
+    store.check("kv put a 1", "OK\n").await;
+    store.check("kv put b 2", "OK\n").await;
+    let input = "value(\"a\") = \"1\"\nmod(\"b\")  > \"0\"\nver(\"none\") = \"0\"\n\n\
+                 get a\nget a c\nget none\ndel none\n\nget b\n\n";
+    for input in [input.to_owned(), input.replace("= \"1\"", "!= \"1\""), "\n\n\n".to_owned()] {
+        for format in ["simple", "json", "fields"] {
+            let said = store.ask_with(&["txn", "-w", format], &input).await.unwrap();
+            let Some(expected) = store.etcdctl_with(&format!("txn -w {format}"), &input).await else {
+                eprintln!("skipped: etcdctl is not installed");
+                break;
+            };
+            assert_eq!(comparable(&said), comparable(&expected), "{format}: {input}");
+        }
+    }
+    let change =
+        "create(\"n\") = \"0\"\n\nput n 'a b' --prev-kv\nput a 3 --prev-kv\ndel b --prev-kv\n\nget n\n\n";
+    let said = store.ask_with(&["txn"], change).await;
+    assert_eq!(said.as_deref(), Ok("SUCCESS\n\nOK\n\nOK\na\n1\n\n1\nb\n2\n"));
+    assert_eq!(
+        store.ask_with(&["txn", "-i"], change).await.unwrap(),
+        "compares:\nsuccess requests (get, put, del):\nfailure requests (get, put, del):\nFAILURE\n\nn\na b\n"
+    );
+    for (input, why) in [
+        ("value(a) = 1\n", "malformed comparison: value(a) = 1"),
+        ("\nput a\n", "invalid txn request: put a"),
+        ("\nput a 1\nput a 2\n", "etcdserver: duplicate key given in txn request"),
+    ] {
+        let error = store.ask_with(&["txn"], input).await.unwrap_err();
+        assert!(error.contains(why), "{input}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_held_while_a_command_runs() {
+    let store = start().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let (log, go) = (path("log"), path("go"));
+    let first =
+        format!("until [ -e {go} ]; do sleep 0.01; done; echo $ETCD_LOCK_KEY $ETCD_LOCK_REV >> {log}");
+    let second = format!("echo second >> {log}");
+    let words = [["lock", "l", "sh", "-c", &first], ["lock", "l", "sh", "-c", &second]];
+    let held = Box::pin(store.ask_with(&words[0], ""));
+    let waiting = Box::pin(async {
+        while store.ask("kv get --prefix l/").await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let waiting = Box::pin(store.ask_with(&words[1], ""));
+        let release = async {
+            while store.ask("kv get --prefix l/ --count-only").await.unwrap() != "2\n" {
+                tokio::task::yield_now().await;
+            }
+            std::fs::write(&go, "").unwrap();
+        };
+        tokio::join!(waiting, release).0
+    });
+    let (held, waited) = tokio::time::timeout(DEADLINE, async { tokio::join!(held, waiting) }).await.unwrap();
+    assert_eq!((held.as_deref(), waited.as_deref()), (Ok(""), Ok("")));
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.starts_with("l/") && log.ends_with(" 2\nsecond\n"), "{log}");
+    let failed = store.ask_with(&["lock", "l", "sh", "-c", "exit 3"], "").await;
+    assert_eq!(failed.unwrap_err(), "exit status: 3");
+    store.check("kv get --prefix l/", "").await;
+    store.check("lease list", "found 0 leases\n").await;
+    let shown = store.see(&["lock", "m"], |text| text.ends_with('\n')).await;
+    store.check("kv get --prefix m/ --keys-only", &format!("{shown}\n")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_election_shows_who_is_elected() {
+    let store = start().await;
+    for (line, why) in [("elect e", "PROPOSAL"), ("elect -l e v", "cannot be used with")] {
+        let error = store.ask(line).await.unwrap_err();
+        assert!(error.contains(why), "{line}: {error}");
+    }
+    let ends = |text: &str| text.ends_with("\nmine\n");
+    let elected = store.see(&["elect", "e", "mine"], ends).await;
+    assert!(elected.starts_with("e/"), "{elected}");
+    // Whoever was dropped is in office until its lease ends.
+    assert_eq!(store.see(&["elect", "--listen", "e"], ends).await, elected);
+    let fields = store.see(&["elect", "-l", "e", "-w", "fields"], |text| text.contains("Count")).await;
+    assert!(fields.contains("\"Value\" : \"mine\"\n"), "{fields}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_runs_a_command_for_each_change() {
+    let store = start().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let log = scratch.path().join("log").display().to_string();
+    store.check("kv put w 1", "OK\n").await;
+    store.check("kv del w", "1\n").await;
+    let script = format!("echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE >> {log}");
+    let words = ["kv", "watch", "w", "--rev", "1", "--", "sh", "-c", &script];
+    let lines = |_: &str| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 2);
+    assert_eq!(store.see(&words, lines).await, "PUT\nw\n1\nDELETE\nw\n\n");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "\"PUT\" \"w\" \"1\"\n\"DELETE\" \"w\" \"\"\n");
+    let shown = store
+        .see(&["kv", "watch", "w", "--rev", "1", "-w", "fields"], |text| text.matches("Lease").count() == 2);
+    assert!(shown.await.contains("\"Type\" : DELETE\n\"Key\" : \"w\"\n\"CreateRevision\" : 0\n"));
 }

@@ -52,7 +52,16 @@ pub fn command_seeds() -> Vec<Vec<u8>> {
     let ann = Caller::user("ann", 3);
     let others = [Caller::Nobody, ann].map(|caller| Command::Txn(txn()).encode_for(&caller));
     let responses = responses().into_iter().map(|response| response.encode());
-    commands.chain(others).chain(responses).map(|bytes| bytes.expect("seeds are small").to_vec()).collect()
+    let records = commands.chain(others).chain(responses);
+    records.map(|bytes| bytes.expect("seeds are small").to_vec()).chain([deep()]).collect()
+}
+
+/// Transactions inside of each other, many more than any client may ask for and a stack can hold.
+fn deep() -> Vec<u8> {
+    const DEPTH: usize = 10_000;
+    // No comparison; one operation, which is a transaction.
+    let level = [&0_u64.to_le_bytes()[..], &1_u64.to_le_bytes(), &3_u32.to_le_bytes()].concat();
+    [&b"\x01\0\0\0\0"[..], &level.repeat(DEPTH), &[0; 24], &vec![0; 8 * DEPTH]].concat()
 }
 
 /// A command of each kind.

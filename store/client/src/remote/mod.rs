@@ -3,9 +3,11 @@
 //! Requests go round the endpoints. What is safe to repeat is repeated on the next endpoint: every read, and a write
 //! that certainly did not happen because nobody received it. Everything else that fails is reported, because
 //! only the caller knows whether its write may happen twice. A watch that loses its connection resumes on another
-//! endpoint after the last revision it delivered; its consumer does not notice.
+//! endpoint after the last revision it delivered; its consumer does not notice. Nor does anybody notice that a token has ended:
+//! a request that was refused for that reason had no effect, and is repeated with a new one.
 
 mod convert;
+mod login;
 mod watch;
 
 use std::sync::Arc;
@@ -19,10 +21,12 @@ use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use crate::limits::REMOTE_RESPONSE_BYTES_MAX;
+pub use self::login::Login;
+use self::login::{Desk, Line};
+use crate::limits::{REMOTE_LOGINS_MAX, REMOTE_RESPONSE_BYTES_MAX};
 use crate::{
-    Error, KeyRange, Kv, Lease, LeaseId, Range, RangeResult, Revision, Txn, TxnResult, Watch, WatchStream,
-    validate,
+    Denial, Error, KeyRange, Kv, Lease, LeaseId, Range, RangeResult, Revision, Txn, TxnResult, Watch,
+    WatchStream, validate,
 };
 
 /// Metadata of a refusal that names the oldest revision that can be read.
@@ -55,6 +59,8 @@ pub struct Options {
     pub endpoints: Vec<String>,
     /// Keys; needed for `https`.
     pub tls: Option<Tls>,
+    /// Who asks, where members want to know; nobody, or whom the certificate names.
+    pub login: Option<Login>,
     /// Milliseconds a connection may take to come up; 2000.
     pub connect_timeout_ms: u64,
     /// Milliseconds one attempt at a request may take; 10 000, a little more than a store may take to agree.
@@ -68,6 +74,7 @@ impl Default for Options {
         Self {
             endpoints: Vec::new(),
             tls: None,
+            login: None,
             connect_timeout_ms: 2_000,
             request_timeout_ms: 10_000,
             resume_timeout_ms: 30_000,
@@ -85,6 +92,7 @@ pub struct RemoteKv {
 struct Shared {
     channels: Vec<Channel>,
     next: AtomicUsize,
+    desk: Desk,
     options: Options,
 }
 
@@ -95,6 +103,18 @@ enum Effect {
     Write,
 }
 
+/// Why an attempt failed.
+enum Failed {
+    /// The member did not let us in: the request was not sent.
+    Login(Status),
+    /// The member did not take our token: the request had no effect, and the next one has another token.
+    Stranger,
+    /// The member, or the way to it.
+    Refused(Status),
+    /// There was no answer in time.
+    Late,
+}
+
 impl RemoteKv {
     /// Prepares connections to the endpoints; they come up when they are needed.
     pub fn new(options: Options) -> Result<Self, Error> {
@@ -103,7 +123,8 @@ impl RemoteKv {
         }
         let channels =
             options.endpoints.iter().map(|url| channel(url, &options)).collect::<Result<_, _>>()?;
-        Ok(Self { shared: Arc::new(Shared { channels, next: AtomicUsize::new(0), options }) })
+        let desk = Desk::new(options.login.clone());
+        Ok(Self { shared: Arc::new(Shared { channels, next: AtomicUsize::new(0), desk, options }) })
     }
 
     fn channel(&self) -> Channel {
@@ -112,38 +133,70 @@ impl RemoteKv {
     }
 
     /// Runs a request, on as many endpoints as is safe.
-    async fn call<T, F>(&self, effect: Effect, send: impl Fn(Channel) -> F) -> Result<T, Error>
+    async fn call<T, F>(&self, effect: Effect, send: impl Fn(Line) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let attempt_timeout = Duration::from_millis(self.shared.options.request_timeout_ms);
         let mut last = Error::Unavailable("no endpoint".to_owned());
+        let mut logins = 0;
         // Twice round: a member that has just lost its leader knows the next one by then.
-        for _ in 0..self.shared.channels.len() * 2 {
-            let outcome = tokio::time::timeout(attempt_timeout, send(self.channel())).await;
-            let repeat = match &outcome {
-                Ok(Ok(_)) => false,
-                Ok(Err(status)) => {
+        let mut attempts = self.shared.channels.len() * 2;
+        while attempts > 0 {
+            let failed = match self.attempt(&send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let repeat = match failed {
+                Failed::Stranger if logins < REMOTE_LOGINS_MAX => {
+                    logins += 1;
+                    continue;
+                }
+                Failed::Stranger => return Err(Denial::InvalidToken.into()),
+                Failed::Login(ref status) => {
+                    convert::was_not_received(status) || convert::was_cut_off(status)
+                }
+                Failed::Refused(ref status) => {
                     convert::was_not_received(status)
                         || (effect == Effect::None && convert::was_cut_off(status))
                 }
-                Err(_elapsed) => effect == Effect::None,
+                Failed::Late => effect == Effect::None,
             };
-            last = match outcome {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => convert::error(&status),
-                Err(_elapsed) => Error::Timeout(format!("no answer within {attempt_timeout:?}")),
+            last = match failed {
+                Failed::Login(status) | Failed::Refused(status) => convert::error(&status),
+                Failed::Late | Failed::Stranger => {
+                    let patience = Duration::from_millis(self.shared.options.request_timeout_ms);
+                    Error::Timeout(format!("no answer within {patience:?}"))
+                }
             };
             if !repeat {
                 return Err(last);
             }
+            attempts -= 1;
         }
         Err(last)
     }
 
-    async fn renew(channel: Channel, id: LeaseId) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    /// Runs a request once, on the next endpoint.
+    async fn attempt<T, F>(&self, send: &impl Fn(Line) -> F) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let (channel, desk) = (self.channel(), &self.shared.desk);
+        let patience = Duration::from_millis(self.shared.options.request_timeout_ms);
+        let asked = tokio::time::timeout(patience, async {
+            let introduction = desk.introduction(&channel).await.map_err(Failed::Login)?;
+            match send(Line::new(channel, introduction.clone())).await {
+                Ok(answer) => Ok(answer),
+                Err(status) if desk.renew(&introduction, status.message()).await => Err(Failed::Stranger),
+                Err(status) => Err(Failed::Refused(status)),
+            }
+        });
+        asked.await.unwrap_or(Err(Failed::Late))
+    }
+
+    async fn renew(line: Line, id: LeaseId) -> Result<pb::LeaseKeepAliveResponse, Status> {
         let request = futures::stream::iter([pb::LeaseKeepAliveRequest { id: id.0 }]);
-        let mut answers = pb::lease_client::LeaseClient::new(channel)
+        let mut answers = pb::lease_client::LeaseClient::new(line)
             .lease_keep_alive(Request::new(request))
             .await?
             .into_inner();
@@ -172,8 +225,8 @@ fn channel(url: &str, options: &Options) -> Result<Channel, Error> {
     Ok(endpoint.connect_lazy())
 }
 
-fn kv(channel: Channel) -> pb::kv_client::KvClient<Channel> {
-    pb::kv_client::KvClient::new(channel).max_decoding_message_size(REMOTE_RESPONSE_BYTES_MAX)
+fn kv(line: Line) -> pb::kv_client::KvClient<Line> {
+    pb::kv_client::KvClient::new(line).max_decoding_message_size(REMOTE_RESPONSE_BYTES_MAX)
 }
 
 #[async_trait]
@@ -181,9 +234,9 @@ impl Kv for RemoteKv {
     async fn range(&self, range: Range) -> Result<RangeResult, Error> {
         validate::range(&range)?;
         let request = convert::range_request(&range);
-        let send = |channel| {
+        let send = |line| {
             let request = request.clone();
-            async move { Ok(kv(channel).range(request).await?.into_inner()) }
+            async move { Ok(kv(line).range(request).await?.into_inner()) }
         };
         Ok(convert::range_result(self.call(Effect::None, send).await?))
     }
@@ -192,9 +245,9 @@ impl Kv for RemoteKv {
         validate::txn(&txn)?;
         let effect = if convert::is_read_only(&txn) { Effect::None } else { Effect::Write };
         let request = convert::txn_request(&txn);
-        let send = |channel| {
+        let send = |line| {
             let request = request.clone();
-            async move { Ok(kv(channel).txn(request).await?.into_inner()) }
+            async move { Ok(kv(line).txn(request).await?.into_inner()) }
         };
         convert::txn_result(self.call(effect, send).await?)
     }
@@ -211,9 +264,9 @@ impl Kv for RemoteKv {
 
     async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<Lease, Error> {
         validate::lease_grant(ttl_s)?;
-        let send = |channel| async move {
+        let send = |line| async move {
             let request = pb::LeaseGrantRequest { ttl: ttl_s, id: id.0 };
-            Ok(pb::lease_client::LeaseClient::new(channel).lease_grant(request).await?.into_inner())
+            Ok(pb::lease_client::LeaseClient::new(line).lease_grant(request).await?.into_inner())
         };
         let granted = self.call(Effect::Write, send).await?;
         let id = LeaseId(granted.id);
@@ -221,16 +274,16 @@ impl Kv for RemoteKv {
     }
 
     async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        let send = |channel| async move {
+        let send = |line| async move {
             let request = pb::LeaseRevokeRequest { id: id.0 };
-            Ok(pb::lease_client::LeaseClient::new(channel).lease_revoke(request).await?.into_inner())
+            Ok(pb::lease_client::LeaseClient::new(line).lease_revoke(request).await?.into_inner())
         };
         Ok(convert::revision(&self.call(Effect::Write, send).await?.header))
     }
 
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
         // To renew twice is to renew.
-        let renewed = self.call(Effect::None, |channel| Self::renew(channel, id)).await?;
+        let renewed = self.call(Effect::None, |line| Self::renew(line, id)).await?;
         if renewed.ttl <= 0 {
             return Err(Error::LeaseNotFound);
         }
@@ -238,18 +291,18 @@ impl Kv for RemoteKv {
     }
 
     async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<Lease, Error> {
-        let send = |channel| async move {
+        let send = |line| async move {
             let request = pb::LeaseTimeToLiveRequest { id: id.0, keys };
-            Ok(pb::lease_client::LeaseClient::new(channel).lease_time_to_live(request).await?.into_inner())
+            Ok(pb::lease_client::LeaseClient::new(line).lease_time_to_live(request).await?.into_inner())
         };
         let lease = self.call(Effect::None, send).await?;
         Ok(Lease { id, granted_ttl_s: lease.granted_ttl, ttl_s: lease.ttl, keys: lease.keys })
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        let send = |channel| async move {
+        let send = |line| async move {
             let request = pb::CompactionRequest { revision: revision.0, physical: false };
-            Ok(kv(channel).compact(request).await?.into_inner())
+            Ok(kv(line).compact(request).await?.into_inner())
         };
         self.call(Effect::Write, send).await.map(drop)
     }

@@ -10,15 +10,26 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::login::{Introduction, Line};
 use super::{RemoteKv, convert};
-use crate::limits::{REMOTE_PROGRESS_INTERVAL, REMOTE_RESPONSE_BYTES_MAX, REMOTE_RETRY_INTERVAL};
-use crate::{Error, Revision, Watch, WatchMessage, WatchStream};
+use crate::limits::{
+    REMOTE_LOGINS_MAX, REMOTE_PROGRESS_INTERVAL, REMOTE_RESPONSE_BYTES_MAX, REMOTE_RETRY_INTERVAL,
+};
+use crate::{Denial, Error, Revision, Watch, WatchMessage, WatchStream};
 
 /// The stream of a watch.
 pub(super) fn stream(kv: RemoteKv, watch: Watch) -> WatchStream {
     let next = watch.start.0;
-    let state =
-        Remote { kv, watch, next, connection: None, ready: VecDeque::new(), created: false, ended: false };
+    let state = Remote {
+        kv,
+        watch,
+        next,
+        connection: None,
+        ready: VecDeque::new(),
+        created: false,
+        logins: 0,
+        ended: false,
+    };
     Box::pin(stream::unfold(state, |mut state| async move {
         if state.ended {
             return None;
@@ -38,10 +49,13 @@ struct Remote {
     ready: VecDeque<WatchMessage>,
     /// The consumer was told that the watch stands; it need not know how often.
     created: bool,
+    /// Logins since the watch last stood.
+    logins: usize,
     ended: bool,
 }
 
 struct Connection {
+    introduction: Introduction,
     requests: mpsc::Sender<pb::WatchRequest>,
     responses: Streaming<pb::WatchResponse>,
     progress: Interval,
@@ -87,21 +101,29 @@ impl Remote {
         let create = pb::watch_request::RequestUnion::CreateRequest(create);
         let first = pb::WatchRequest { request_union: Some(create) };
         requests.try_send(first).expect("the channel is new and empty");
-        let mut client = pb::watch_client::WatchClient::new(self.kv.channel())
-            .max_decoding_message_size(REMOTE_RESPONSE_BYTES_MAX);
         let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
         // A member cut off from its leader would be silent; this way it says so and we go elsewhere.
         request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
         let timeout = Duration::from_millis(self.kv.shared.options.request_timeout_ms);
-        let opened = tokio::time::timeout(timeout, client.watch(request)).await;
-        let responses = match opened {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(Ok(status)),
+        let channel = self.kv.channel();
+        let opened = tokio::time::timeout(timeout, async {
+            let introduction = match self.kv.shared.desk.introduction(&channel).await {
+                Ok(introduction) => introduction,
+                Err(status) => return (None, Err(status)),
+            };
+            let mut client = pb::watch_client::WatchClient::new(Line::new(channel, introduction.clone()))
+                .max_decoding_message_size(REMOTE_RESPONSE_BYTES_MAX);
+            (Some(introduction), client.watch(request).await)
+        });
+        let (introduction, responses) = match opened.await {
+            Ok((Some(introduction), Ok(response))) => (introduction, response.into_inner()),
+            Ok((introduction, Err(status))) => return Err(self.refused(introduction, status).await),
+            Ok((None, Ok(_))) => unreachable!("nobody asks without an introduction"),
             Err(_elapsed) => return Err(Ok(Status::unavailable("no answer to a watch"))),
         };
         let mut progress = interval(REMOTE_PROGRESS_INTERVAL);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.connection = Some(Connection { requests, responses, progress });
+        self.connection = Some(Connection { introduction, requests, responses, progress });
         Ok(())
     }
 
@@ -118,40 +140,69 @@ impl Remote {
             }
         };
         match response {
+            Ok(Some(response)) if response.canceled => {
+                Err(self.canceled(connection.introduction, &response).await)
+            }
             Ok(Some(response)) => {
-                self.take(response)?;
+                self.take(response);
                 self.connection = Some(connection);
                 Ok(())
             }
             Ok(None) => Err(Ok(Status::unavailable("the watch stream ended"))),
-            Err(status) => Err(Ok(status)),
+            Err(status) => Err(self.refused(Some(connection.introduction), status).await),
         }
     }
 
-    fn take(&mut self, response: pb::WatchResponse) -> Result<(), Result<Status, Error>> {
-        let revision = convert::revision(&response.header);
-        if response.canceled {
-            return Err(if response.compact_revision > 0 {
-                Err(Error::Compacted { oldest: Revision(response.compact_revision) })
-            } else {
-                Err(Error::Invalid(format!("the watch was refused: {}", response.cancel_reason)))
-            });
+    /// What a refusal means: something to try again, perhaps after another login, or the end.
+    async fn refused(&mut self, introduction: Option<Introduction>, status: Status) -> Result<Status, Error> {
+        let Some(denial) = Denial::of_status(status.message()) else { return Ok(status) };
+        let renewed = match &introduction {
+            Some(introduction) => self.kv.shared.desk.renew(introduction, status.message()).await,
+            None => false,
+        };
+        if !renewed || self.logins >= REMOTE_LOGINS_MAX {
+            return Err(denial.into());
         }
+        self.logins += 1;
+        Ok(status)
+    }
+
+    /// How a watch ends that a member does not want to serve, or not any more.
+    async fn canceled(
+        &mut self,
+        introduction: Introduction,
+        response: &pb::WatchResponse,
+    ) -> Result<Status, Error> {
+        if response.compact_revision > 0 {
+            return Err(Error::Compacted { oldest: Revision(response.compact_revision) });
+        }
+        let reason = &response.cancel_reason;
+        // Denials are told as Go prints them.
+        let message = reason.split_once(" desc = ").map_or(reason.as_str(), |(_, message)| message);
+        if Denial::of_status(message).is_none() {
+            return Err(Error::Invalid(format!("the watch was refused: {reason}")));
+        }
+        self.refused(Some(introduction), Status::unauthenticated(message)).await
+    }
+
+    fn take(&mut self, response: pb::WatchResponse) {
+        let revision = convert::revision(&response.header);
         if response.created {
+            self.logins = 0;
             if self.next <= 0 {
                 self.next = revision.0 + 1;
             }
             if !std::mem::replace(&mut self.created, true) {
                 self.ready.push_back(WatchMessage::Created { revision });
             }
-            return Ok(());
+            return;
         }
         if response.events.is_empty() {
             if self.watch.progress && revision.0 >= self.next {
                 self.next = revision.0 + 1;
                 self.ready.push_back(WatchMessage::Progress { revision });
             }
-            return Ok(());
+            return;
         }
         // A server may put several revisions into a response; a consumer gets one at a time.
         let changes = response.events.into_iter().map(convert::change);
@@ -165,6 +216,5 @@ impl Remote {
             }
             self.next = self.next.max(revision.0 + 1);
         }
-        Ok(())
     }
 }

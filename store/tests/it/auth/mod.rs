@@ -6,6 +6,7 @@ mod ctl;
 mod etcdctl;
 mod login;
 mod members;
+mod remote;
 mod rights;
 mod watches;
 

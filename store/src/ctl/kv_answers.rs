@@ -1,0 +1,172 @@
+//! What is printed of keys: found, written, deleted, all of that in a transaction, or watched.
+
+use proto::etcd::etcdserverpb as pb;
+use proto::etcd::etcdserverpb::response_op::Response;
+use proto::etcd::mvccpb;
+use serde_json::{Value, json};
+
+use super::output::{Answer, header, key_value};
+use super::quote::{escaped, quoted};
+
+/// How keys and values are printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// As hexadecimal escapes.
+    pub hex: bool,
+    /// Only values, in the simple form.
+    pub values_only: bool,
+    /// Only the number of keys, in the simple form.
+    pub count_only: bool,
+}
+
+impl Style {
+    fn lines(self, kv: &mvccpb::KeyValue) -> Vec<u8> {
+        let shown = |bytes: &[u8]| if self.hex { escaped(bytes).into_bytes() } else { bytes.to_vec() };
+        let mut lines = Vec::new();
+        if !self.values_only {
+            lines.extend(shown(&kv.key));
+            lines.push(b'\n');
+        }
+        lines.extend(shown(&kv.value));
+        lines.push(b'\n');
+        lines
+    }
+
+    fn header(self, header: Option<&pb::ResponseHeader>) -> String {
+        let pb::ResponseHeader { cluster_id, member_id, revision, raft_term } =
+            header.copied().unwrap_or_default();
+        let ids = match self.hex {
+            true => format!("\"ClusterID\" : {cluster_id:x}\n\"MemberID\" : {member_id:x}\n"),
+            false => format!("\"ClusterID\" : {cluster_id}\n\"MemberID\" : {member_id}\n"),
+        };
+        format!("{ids}\"Revision\" : {revision}\n\"RaftTerm\" : {raft_term}\n")
+    }
+
+    fn fields(self, prefix: &str, kv: &mvccpb::KeyValue) -> String {
+        let lease = if self.hex { format!("{:016x}", kv.lease) } else { kv.lease.to_string() };
+        let fields = [
+            ("Key", quoted(&kv.key)),
+            ("CreateRevision", kv.create_revision.to_string()),
+            ("ModRevision", kv.mod_revision.to_string()),
+            ("Version", kv.version.to_string()),
+            ("Value", quoted(&kv.value)),
+            ("Lease", lease),
+        ];
+        fields.map(|(name, value)| format!("\"{prefix}{name}\" : {value}\n")).concat()
+    }
+}
+
+/// Of a range.
+pub fn get(answer: &pb::RangeResponse, style: Style) -> Answer {
+    let mut message = json!({ "header": header(answer.header.as_ref()) });
+    if !answer.kvs.is_empty() {
+        message["kvs"] = answer.kvs.iter().map(key_value).collect();
+    }
+    if answer.more {
+        message["more"] = true.into();
+    }
+    if answer.count != 0 {
+        message["count"] = answer.count.into();
+    }
+    let mut fields = style.header(answer.header.as_ref());
+    fields.extend(answer.kvs.iter().map(|kv| style.fields("", kv)));
+    fields += &format!("\"More\" : {}\n\"Count\" : {}\n", answer.more, answer.count);
+    let simple = match style.count_only {
+        true => format!("{}\n", answer.count).into_bytes(),
+        false => answer.kvs.iter().flat_map(|kv| style.lines(kv)).collect(),
+    };
+    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+}
+
+/// Of a write.
+pub fn put(answer: &pb::PutResponse, style: Style) -> Answer {
+    let mut message = json!({ "header": header(answer.header.as_ref()) });
+    let mut simple = b"OK\n".to_vec();
+    let mut fields = style.header(answer.header.as_ref());
+    if let Some(before) = &answer.prev_kv {
+        message["prev_kv"] = key_value(before);
+        simple.extend(style.lines(before));
+        fields += &style.fields("Prev", before);
+    }
+    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+}
+
+/// Of a deletion.
+pub fn delete(answer: &pb::DeleteRangeResponse, style: Style) -> Answer {
+    let mut message = json!({ "header": header(answer.header.as_ref()) });
+    if answer.deleted != 0 {
+        message["deleted"] = answer.deleted.into();
+    }
+    let mut simple = format!("{}\n", answer.deleted).into_bytes();
+    let mut fields = style.header(answer.header.as_ref()) + &format!("\"Deleted\" : {}\n", answer.deleted);
+    if !answer.prev_kvs.is_empty() {
+        message["prev_kvs"] = answer.prev_kvs.iter().map(key_value).collect::<Value>();
+        simple.extend(answer.prev_kvs.iter().flat_map(|kv| style.lines(kv)));
+        fields.extend(answer.prev_kvs.iter().map(|kv| style.fields("Prev", kv)));
+    }
+    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+}
+
+/// Of a transaction: each of its answers as it would be by itself, behind an empty line.
+pub fn txn(answer: &pb::TxnResponse, style: Style) -> Answer {
+    let mut message = json!({ "header": header(answer.header.as_ref()) });
+    let mut simple = if answer.succeeded { b"SUCCESS\n".to_vec() } else { b"FAILURE\n".to_vec() };
+    let mut fields =
+        style.header(answer.header.as_ref()) + &format!("\"Succeeded\" : {}\n", answer.succeeded);
+    if answer.succeeded {
+        message["succeeded"] = true.into();
+    }
+    let mut responses = Vec::new();
+    for response in &answer.responses {
+        let (name, one) = match &response.response {
+            Some(Response::ResponseRange(range)) => ("response_range", get(range, style)),
+            Some(Response::ResponsePut(written)) => ("response_put", put(written, style)),
+            Some(Response::ResponseDeleteRange(deleted)) => ("response_delete_range", delete(deleted, style)),
+            Some(Response::ResponseTxn(nested)) => ("response_txn", txn(nested, style)),
+            None => continue,
+        };
+        simple.push(b'\n');
+        simple.extend(one.simple);
+        fields.extend(one.fields);
+        responses.push(json!({ "Response": { name: one.message } }));
+    }
+    if !responses.is_empty() {
+        message["responses"] = responses.into();
+    }
+    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+}
+
+/// Whether a change is a deletion, and its name.
+pub fn kind(event: &mvccpb::Event) -> (bool, &'static str) {
+    let deleted = event.r#type == i32::from(mvccpb::event::EventType::Delete);
+    (deleted, if deleted { "DELETE" } else { "PUT" })
+}
+
+/// Of a watch.
+pub fn watch(answer: &pb::WatchResponse, style: Style) -> Answer {
+    let mut simple = Vec::new();
+    let mut events = Vec::new();
+    let mut fields = style.header(answer.header.as_ref());
+    for event in &answer.events {
+        let (deleted, kind) = kind(event);
+        simple.extend(format!("{kind}\n").bytes());
+        fields += &format!("\"Type\" : {kind}\n");
+        let mut message = json!({});
+        if deleted {
+            message["type"] = 1.into();
+        }
+        if let Some(before) = &event.prev_kv {
+            simple.extend(style.lines(before));
+            fields += &style.fields("Prev", before);
+            message["prev_kv"] = key_value(before);
+        }
+        if let Some(kv) = &event.kv {
+            simple.extend(style.lines(kv));
+            fields += &style.fields("", kv);
+            message["kv"] = key_value(kv);
+        }
+        events.push(message);
+    }
+    let message = json!({ "Header": header(answer.header.as_ref()), "Events": events });
+    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+}
