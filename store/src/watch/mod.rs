@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! apply -> Hub::publish(revisions) -> the index finds who is concerned -> a bounded queue of shared revisions each
-//!                                                                            |  full: lost from here on
-//!                              Subscription::next  <- queue, or history  <---+
+//!                                        |                                   |  full: lost from here on
+//!                                        |     Subscription::step  <- queue, or history  <---+
+//!                                        v                ^
+//!                        who waits for one watch, or the bell of a stream of many
 //! ```
 //!
 //! A watcher is never cut off for being slow. When its queue is full it is merely marked as lost from a revision
