@@ -255,17 +255,18 @@ impl Session {
     }
 
     fn create(&mut self, create: &pb::WatchCreateRequest, admitted: Result<Admitted, Refused>) {
-        if let Err(Refused::Reason(reason)) = &admitted {
-            return self.refuse(reason);
-        }
+        let admitted = match admitted {
+            Ok(admitted) => Ok(admitted),
+            Err(Refused::Ended(error)) => Err(error),
+            Err(Refused::Reason(reason)) => return self.refuse(&reason),
+        };
         let id = match self.choose_id(create.watch_id) {
             Ok(id) => id,
             Err(reason) => return self.refuse(reason),
         };
         let Admitted { caller, keys, subscription } = match admitted {
             Ok(admitted) => admitted,
-            Err(Refused::Reason(reason)) => return self.refuse(&reason),
-            Err(Refused::Ended(error)) => {
+            Err(error) => {
                 self.say(pb::WatchResponse { watch_id: id, created: true, ..self.answer(None) });
                 return self.end(id, error);
             }
