@@ -50,6 +50,12 @@ fn sealed(mut bytes: &[u8]) -> Vec<u8> {
         let Some(kind) = Kind::from_number(u32::from(*kind)) else { break };
         bytes = rest;
         let stamp = Stamp { number: 1, sequence, durable: sequence - 1, life: 1 };
+        // What comes after a truncation continues the chain from there.
+        if kind == Kind::Truncation
+            && let Ok(truncation) = codec::decode::<Truncation>(body)
+        {
+            chain = truncation.chain;
+        }
         let entry = (kind == Kind::Entry).then(|| Entry::decode(&Bytes::copy_from_slice(body)).ok());
         layout::write_record(&mut out, stamp, kind, |out| match entry.flatten() {
             Some(entry) => chain = layout::seal(&entry, chain, out),
