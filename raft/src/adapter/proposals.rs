@@ -2,7 +2,7 @@
 //!
 //! openraft's core takes all that waits for it into one append, but it is woken by the first proposal, and a woken task runs next: with a
 //! thousand callers ready to run, it would append, and the log sync, for every few of them. The task between waits for its turn behind
-//! everything that can run, which is a thousand proposals on a busy member and nothing at all on an idle one. It
+//! everything that can run, which is a thousand proposals on a busy member and its own turn on an idle one. It
 //! waits for no clock.
 
 use openraft::Raft;

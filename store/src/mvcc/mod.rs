@@ -8,6 +8,7 @@
 //! | attachments | `a`, lease u64 BE, key | nothing |
 //! | times | `t`, moment u64 BE | revision, see [`times`] |
 //! | users | `u`, kind, name | see [`auth::record`](crate::auth::record) |
+//! | alarms | `w`, member u64 BE, kind, by whom | nothing, see [`alarms`] |
 //! | facts | `m`, name | see [`facts`] |
 //!
 //! The newest version of a key is the first entry of its group, so a read at any revision is one seek, and nothing is

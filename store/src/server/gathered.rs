@@ -3,7 +3,8 @@
 //! A change that a thousand callers wait for, or a hundred watchers, makes as many tasks ready, and each hands a small frame to its connection. The
 //! connection is woken by the first, and a task that another one wakes runs next: it would write after every frame or two, and a write costs
 //! more than all the rest of a frame. So what is written stays in memory, and a flush first lets everything run that is ready: frames that
-//! come meanwhile go out with the same write. On an idle member that is nobody, and costs a microsecond. No clock is involved.
+//! come meanwhile go out with the same write. On an idle member that is nobody: the
+//! connection is polled once more. No clock is involved.
 
 use std::io;
 use std::pin::Pin;
