@@ -39,14 +39,14 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Enable { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = enable(&mut client).await?;
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new("Authentication Enabled\n", message).print(common.write_out, out)?)
+            Ok(Answer::done("Authentication Enabled\n", answer.header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Disable { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.auth_disable(pb::AuthDisableRequest {}).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new("Authentication Disabled\n", message).print(common.write_out, out)?)
+            Ok(Answer::done("Authentication Disabled\n", answer.header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Status { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);

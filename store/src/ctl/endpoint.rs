@@ -54,8 +54,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let before = client.status(pb::StatusRequest {}).await?.into_inner().leader;
             let answer = client.move_leader(pb::MoveLeaderRequest { target_id: id }).await?.into_inner();
             let simple = format!("Leadership transferred from {before:x} to {id:x}\n");
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            Ok(Answer::done(simple, answer.header.as_ref()).print(common.write_out, out)?)
         }
     }
 }

@@ -72,8 +72,8 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Revoke { common, lease } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);
             let answer = client.lease_revoke(pb::LeaseRevokeRequest { id: lease }).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new(format!("lease {lease:016x} revoked\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("lease {lease:016x} revoked\n"), answer.header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Timetolive { common, lease, keys } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);

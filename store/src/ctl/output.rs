@@ -45,6 +45,11 @@ impl Answer {
         Self { simple: simple.into(), message, table: None, fields: None }
     }
 
+    /// An answer that says nothing but that it is done.
+    pub fn done(simple: impl Into<Vec<u8>>, head: Option<&pb::ResponseHeader>) -> Self {
+        Self::new(simple, json!({ "header": header(head) }))
+    }
+
     /// Prints it.
     pub fn print(&self, format: Format, out: &mut (dyn Write + Send)) -> io::Result<()> {
         match (format, &self.table) {

@@ -115,14 +115,14 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Add { common, name } => {
             let request = pb::AuthRoleAddRequest { name: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).role_add(request).await?;
-            let message = json!({ "header": header(answer.into_inner().header.as_ref()) });
-            Ok(Answer::new(format!("Role {name} created\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("Role {name} created\n"), answer.into_inner().header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Delete { common, name } => {
             let request = pb::AuthRoleDeleteRequest { role: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).role_delete(request).await?;
-            let message = json!({ "header": header(answer.into_inner().header.as_ref()) });
-            Ok(Answer::new(format!("Role {name} deleted\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("Role {name} deleted\n"), answer.into_inner().header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Get { common, name } => {
             let request = pb::AuthRoleGetRequest { role: name.clone() };
@@ -150,8 +150,8 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request = pb::AuthRoleGrantPermissionRequest { name: name.clone(), perm };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_grant_permission(request).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new(format!("Role {name} updated\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("Role {name} updated\n"), answer.header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::RevokePermission { common, name, keys } => {
             let (key, range_end) = keys.range();
@@ -165,8 +165,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request = pb::AuthRoleRevokePermissionRequest { role: name, key, range_end };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_revoke_permission(request).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            Ok(Answer::done(simple, answer.header.as_ref()).print(common.write_out, out)?)
         }
     }
 }

@@ -99,14 +99,14 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request =
                 pb::AuthUserAddRequest { name: name.clone(), password, options, ..Default::default() };
             let answer = AuthClient::new(common.connection.connect().await?).user_add(request).await?;
-            let message = json!({ "header": header(answer.into_inner().header.as_ref()) });
-            Ok(Answer::new(format!("User {name} created\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("User {name} created\n"), answer.into_inner().header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Delete { common, name } => {
             let request = pb::AuthUserDeleteRequest { name: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).user_delete(request).await?;
-            let message = json!({ "header": header(answer.into_inner().header.as_ref()) });
-            Ok(Answer::new(format!("User {name} deleted\n"), message).print(common.write_out, out)?)
+            Ok(Answer::done(format!("User {name} deleted\n"), answer.into_inner().header.as_ref())
+                .print(common.write_out, out)?)
         }
         Command::Get { common, name, detail } => get(&common, name, detail, out).await,
         Command::List { common } => {
@@ -121,23 +121,20 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request = pb::AuthUserChangePasswordRequest { name, password, ..Default::default() };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.user_change_password(request).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new("Password updated\n", message).print(common.write_out, out)?)
+            Ok(Answer::done("Password updated\n", answer.header.as_ref()).print(common.write_out, out)?)
         }
         Command::GrantRole { common, name, role } => {
             let request = pb::AuthUserGrantRoleRequest { user: name.clone(), role: role.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).user_grant_role(request).await?;
-            let message = json!({ "header": header(answer.into_inner().header.as_ref()) });
             let simple = format!("Role {role} is granted to user {name}\n");
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            Ok(Answer::done(simple, answer.into_inner().header.as_ref()).print(common.write_out, out)?)
         }
         Command::RevokeRole { common, name, role } => {
             let request = pb::AuthUserRevokeRoleRequest { name: name.clone(), role: role.clone() };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.user_revoke_role(request).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
             let simple = format!("Role {role} is revoked from user {name}\n");
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            Ok(Answer::done(simple, answer.header.as_ref()).print(common.write_out, out)?)
         }
     }
 }
