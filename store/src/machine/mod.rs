@@ -11,7 +11,9 @@
 //!
 //! This module knows commands and their effects. It must not know who proposed them or how they were agreed on.
 
+mod access;
 pub mod command;
+mod execute;
 pub mod response;
 
 use std::collections::BTreeSet;
@@ -20,15 +22,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use raft::{Batch, Committed, StateMachine, StateMachineError, Work};
+use raft::{Batch, StateMachine, StateMachineError, Work};
 use store_client::{
-    Denial, Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
+    Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::auth::draft::Place;
-use crate::auth::{self, Caller, Published, State, check::Rights};
+use crate::auth::{self, Published, State};
 use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
@@ -39,8 +40,7 @@ use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
 use crate::watch::{Hub, Past};
-use command::Command;
-use response::Response;
+use execute::run;
 
 /// The state of one member and everything that watches it.
 pub struct Machine {
@@ -143,68 +143,6 @@ impl Machine {
     /// When tokens end, as this member sees it.
     pub fn tokens(&self) -> &auth::token::Deadlines {
         &self.tokens
-    }
-
-    /// Reads on behalf of a caller: checks its rights, and shows nothing of what was read if those have changed
-    /// meanwhile. Then the refusal is [`Denial::OldRevision`], and the caller may try again.
-    pub fn read_as<T>(
-        &self,
-        caller: &Caller,
-        check: impl FnOnce(&Rights<'_>) -> Result<(), Failure>,
-        read: impl FnOnce() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        if matches!(caller, Caller::Trusted) || !self.auth.enabled() {
-            return read();
-        }
-        let ticket = self.auth.ticket().ok_or(Denial::OldRevision)?;
-        check(&ticket.state.rights(caller)?)?;
-        let result = read()?;
-        if !self.auth.is_good(&ticket) {
-            return Err(Denial::OldRevision.into());
-        }
-        Ok(result)
-    }
-
-    /// [`Machine::range`] on behalf of a caller.
-    pub fn range_as(&self, caller: &Caller, range: &Range) -> Result<RangeResult, Failure> {
-        self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.range(range))
-    }
-
-    /// [`Machine::read_only_txn`] on behalf of a caller.
-    pub fn read_only_txn_as(&self, caller: &Caller, txn: &Txn) -> Result<TxnResult, Failure> {
-        let check = |rights: &Rights<'_>| rights.txn(txn, &mut |lease| self.lease_keys(lease));
-        self.read_as(caller, check, || self.read_only_txn(txn))
-    }
-
-    /// [`Machine::lease`] on behalf of a caller: who wants to know the keys must be allowed to read them.
-    pub fn lease_as(
-        &self,
-        caller: &Caller,
-        id: LeaseId,
-        keys: bool,
-    ) -> Result<Option<(LeaseRecord, Vec<Bytes>)>, Failure> {
-        let check = |rights: &Rights<'_>| match keys {
-            true => rights.read_lease(id, &mut |lease| self.lease_keys(lease)),
-            false => Ok(()),
-        };
-        self.read_as(caller, check, || Ok(self.lease(id, keys)?))
-    }
-
-    /// [`Machine::leases`] on behalf of a caller. As in etcd, who wants to know them must be allowed to read all their
-    /// keys.
-    pub fn leases_as(&self, caller: &Caller) -> Result<Vec<LeaseId>, Failure> {
-        let check = |rights: &Rights<'_>| {
-            let leases = if let Rights::All = rights { Vec::new() } else { self.leases()? };
-            let mut keys = |lease| self.lease_keys(lease);
-            leases.into_iter().try_for_each(|lease| rights.read_lease(lease, &mut keys))
-        };
-        self.read_as(caller, check, || Ok(self.leases()?))
-    }
-
-    /// Refuses a caller who may not renew a lease.
-    pub fn check_renewal(&self, caller: &Caller, id: LeaseId) -> Result<(), Failure> {
-        let check = |rights: &Rights<'_>| rights.write_lease(id, &mut |lease| self.lease_keys(lease));
-        self.read_as(caller, check, || Ok(()))
     }
 
     /// Keys attached to a lease as they are now.
@@ -428,137 +366,6 @@ impl Machine {
     }
 }
 
-/// Runs one command on the draft and encodes the answer; a refusal leaves no trace but its answer.
-fn run(
-    draft: &mut Draft<'_>,
-    auth: &mut auth::Draft,
-    committed: &Committed,
-    events: &mut Vec<lease::Event>,
-    metrics: &Metrics,
-) -> Result<Bytes, Broken> {
-    let (caller, command) = Command::decode_with_caller(&committed.command)?;
-    metrics.command(&command);
-    let mut own_events = Vec::new();
-    let answer = draft.command(|draft| {
-        auth.state().check(&caller, &command, &mut |lease| draft.attached(lease))?;
-        let response = execute(draft, auth, command, committed, &mut own_events)?;
-        response.encode().map_err(|error| Refusal::TooLarge(error.to_string()).into())
-    });
-    match answer {
-        Ok(response) => {
-            events.append(&mut own_events);
-            Ok(response)
-        }
-        Err(Failure::Refused(refusal)) => Ok(Response::Refused(refusal).encode()?),
-        Err(Failure::Broken(error)) => Err(error.into()),
-    }
-}
-
-fn execute(
-    draft: &mut Draft<'_>,
-    auth: &mut auth::Draft,
-    command: Command,
-    committed: &Committed,
-    events: &mut Vec<lease::Event>,
-) -> Result<Response, Failure> {
-    match command {
-        Command::Txn(txn) => Ok(Response::Txn(draft.txn(&txn)?)),
-        Command::Compact(revision) => {
-            draft.compact(revision)?;
-            Ok(done(draft))
-        }
-        Command::Note { unix_ms } => {
-            draft.note(unix_ms)?;
-            Ok(done(draft))
-        }
-        Command::Alarm { raised, on } => {
-            draft.alarm(raised, on);
-            Ok(done(draft))
-        }
-        Command::LeaseGrant { id, ttl_s } => {
-            if ttl_s < 0 {
-                return Err(Refusal::Invalid("a lease cannot end before it begins".to_owned()).into());
-            }
-            if draft.lease(id)?.is_some() {
-                return Err(Refusal::LeaseExists.into());
-            }
-            renew(draft, id, ttl_s, committed.index.0, events);
-            Ok(done(draft))
-        }
-        Command::LeaseRevoke(id) => {
-            draft.lease(id)?.ok_or(Refusal::LeaseNotFound)?;
-            end(draft, id, events)?;
-            Ok(done(draft))
-        }
-        Command::LeaseRenew(ids) => {
-            let mut granted = Vec::with_capacity(ids.len());
-            for id in ids {
-                let lease = draft.lease(id)?.map(|lease| lease.granted_ttl_s);
-                if let Some(ttl_s) = lease {
-                    renew(draft, id, ttl_s, committed.index.0, events);
-                }
-                granted.push(lease);
-            }
-            Ok(Response::Renewed(granted))
-        }
-        Command::LeaseExpire { term, leases } => {
-            let old_leaders_too = old_leaders_end_leases();
-            if term == committed.term.0 || old_leaders_too {
-                for (id, renewed) in leases {
-                    if draft.lease(id)?.is_some_and(|lease| lease.renewed == renewed || old_leaders_too) {
-                        end(draft, id, events)?;
-                    }
-                }
-            }
-            Ok(done(draft))
-        }
-        Command::Auth(change) => {
-            auth.apply(&change, Place { index: committed.index.0, term: committed.term.0 })?;
-            Ok(done(draft))
-        }
-    }
-}
-
-/// The tokens of a state, each with its last renewal.
-fn renewals(auth: &State) -> impl Iterator<Item = (auth::token::TokenId, u64)> {
-    auth.tokens.iter().map(|(id, token)| (*id, token.renewed))
-}
-
-/// Bug M15, where it is switched on.
-fn old_leaders_end_leases() -> bool {
-    #[cfg(feature = "known-bugs")]
-    return raft::bugs::is_on(raft::bugs::Bug::M15);
-    #[cfg(not(feature = "known-bugs"))]
-    false
-}
-
-/// Bug M12: the newest revision that a key was written at.
-#[cfg(feature = "known-bugs")]
-fn newest_of_keys(reader: &dyn engine::Reader) -> Result<i64, mvcc::Error> {
-    let (mut newest, keys) = (0, KeyRange::From(Bytes::new()));
-    scan::visit(reader, &Overlay::default(), &keys, i64::MAX, &mut |_, revision, _| {
-        newest = newest.max(revision);
-        std::ops::ControlFlow::Continue(())
-    })?;
-    Ok(newest)
-}
-
-fn done(draft: &Draft<'_>) -> Response {
-    Response::Done(Revision(draft.newest()))
-}
-
-fn renew(draft: &mut Draft<'_>, id: LeaseId, ttl_s: i64, index: u64, events: &mut Vec<lease::Event>) {
-    let record = LeaseRecord { granted_ttl_s: ttl_s, renewed: index };
-    draft.put_lease(id, record);
-    events.push(lease::Event::Renewed(id, record));
-}
-
-fn end(draft: &mut Draft<'_>, id: LeaseId, events: &mut Vec<lease::Event>) -> Result<(), Failure> {
-    draft.end_lease(id)?;
-    events.push(lease::Event::Ended(id));
-    Ok(())
-}
-
 impl StateMachine for Machine {
     fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
         let begin = std::time::Instant::now();
@@ -617,6 +424,22 @@ impl Past for Machine {
     fn work(&self) -> Work {
         self.work
     }
+}
+
+/// The tokens of a state, each with its last renewal.
+fn renewals(auth: &State) -> impl Iterator<Item = (auth::token::TokenId, u64)> {
+    auth.tokens.iter().map(|(id, token)| (*id, token.renewed))
+}
+
+/// Bug M12: the newest revision that a key was written at.
+#[cfg(feature = "known-bugs")]
+fn newest_of_keys(reader: &dyn engine::Reader) -> Result<i64, mvcc::Error> {
+    let (mut newest, keys) = (0, KeyRange::From(Bytes::new()));
+    scan::visit(reader, &Overlay::default(), &keys, i64::MAX, &mut |_, revision, _| {
+        newest = newest.max(revision);
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(newest)
 }
 
 /// Why this member cannot go on.
