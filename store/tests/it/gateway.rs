@@ -26,8 +26,10 @@ fn open(address: SocketAddr, method: &str, path: &str, body: &str) -> BufReader<
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nhost: store\r\ncontent-length: {length}\r\n\r\n{body}")
-        .unwrap();
+    // At once: etcd resets a connection when a body comes after it has answered.
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nhost: store\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
     BufReader::new(stream)
 }
 
