@@ -16,7 +16,7 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     // Both in one target directory, so that the program finds `kontiki` beside itself.
     let packages = ["--package", "kontiki-cli", "--package", "bench", "--bins"];
-    cargo(&[&["build", "--release", "--features", "kontiki-cli/jemalloc"], &packages[..]].concat())?;
+    cargo(&[&["build", "--release"], &packages[..]].concat())?;
     let mut run = vec!["run", "--release", "--quiet", "--package", "bench", "--bin", "kontiki-bench", "--"];
     run.push(&options.name);
     run.extend(options.arguments.iter().map(String::as_str));
