@@ -1,5 +1,7 @@
 //! The single-role binary kontiki-store: one member of a replicated store that speaks the etcd v3 API.
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,8 +23,19 @@ struct Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Command { flags, ask } = Command::parse();
+async fn main() -> ExitCode {
+    match run(Command::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            error
+                .downcast_ref::<store::ctl::Error>()
+                .map_or(ExitCode::FAILURE, |error| error.exit_code().into())
+        }
+    }
+}
+
+async fn run(Command { flags, ask }: Command) -> anyhow::Result<()> {
     let flags = if ask.is_none() { flags.resolve()? } else { flags };
     let filter = EnvFilter::try_new(flags.log_filter()).context("--log-level")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -42,7 +42,7 @@ enum Command {
     /// Run only the replicated key-value store, with the etcd v3 API
     Store(Box<store::Store>),
     #[command(flatten)]
-    Ask(::store::ctl::Command),
+    Ask(Box<::store::ctl::Command>),
     /// Print a kubeconfig for a user of a cluster
     Kubeconfig(kubeconfig::Kubeconfig),
     /// Build, import and list container images without a registry
@@ -62,7 +62,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kontiki: {error:#}");
-            ExitCode::FAILURE
+            error
+                .downcast_ref::<::store::ctl::Error>()
+                .map_or(ExitCode::FAILURE, |error| error.exit_code().into())
         }
     }
 }
@@ -75,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Server(server) => server.run(),
         Command::Agent(agent) => agent.run(),
         Command::Store(store) => store.run(),
-        Command::Ask(ask) => store::ask(ask),
+        Command::Ask(ask) => store::ask(*ask),
         Command::Kubeconfig(kubeconfig) => kubeconfig.run(),
         Command::Image(image) => image.run(),
         Command::Version => {

@@ -1,4 +1,4 @@
-//! `snapshot save`, `status`, `restore`, `list` and `verify`.
+//! `snapshot save`, `status`, `hashkv`, `restore`, `list` and `verify`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,10 +10,14 @@ use serde_json::json;
 use super::directory::Directory;
 use super::file::{self, Draft};
 use super::restore::{self, BUMP_DEFAULT, Moment, Plan};
-use crate::ctl::output::{Answer, Format};
-use crate::history::ctl::{Connection, Error};
+use crate::ctl::fields::Fields;
+use crate::ctl::output::{Answer, Format, size};
+use crate::ctl::{Connection, Error};
 use crate::history::{self, clock::now_unix_ms, time};
 use crate::limits::IMAGE_CHUNK_BYTES_MAX;
+use crate::mvcc::hash::Content;
+use crate::mvcc::layout;
+use crate::service::ETCD_VERSION;
 
 /// Save, check and restore the state of a store.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -33,9 +37,18 @@ pub enum Command {
     Status {
         /// The image.
         file: PathBuf,
-        /// How to print: simple, json, fields or table.
-        #[arg(short = 'w', long, value_enum, default_value_t = Format::Simple, env = "ETCDCTL_WRITE_OUT")]
-        write_out: Format,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Hash the content of an image, as `endpoint hashkv` does that of a member
+    Hashkv {
+        /// The image.
+        file: PathBuf,
+        #[command(flatten)]
+        form: Form,
+        /// As it was at this revision. [default: the newest]
+        #[arg(long, default_value_t = 0)]
+        rev: i64,
     },
     /// Make the data directory of a member of a new cluster
     Restore(Restore),
@@ -49,6 +62,14 @@ pub enum Command {
         /// The directory.
         directory: PathBuf,
     },
+}
+
+/// How to print what is known of a file.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Form {
+    /// How to print: simple, json, fields or table.
+    #[arg(short = 'w', long, value_enum, default_value_t = Format::Simple, env = "ETCDCTL_WRITE_OUT")]
+    write_out: Format,
 }
 
 /// What to restore, and as what.
@@ -86,13 +107,41 @@ pub struct Restore {
     /// Count all history as compacted, so that watches of the old cluster are told; always with a bump.
     #[arg(long)]
     pub mark_compacted: bool,
+    #[command(flatten)]
+    etcdutl: Etcdutl,
+}
+
+/// Flags of etcdutl for what is otherwise here.
+#[derive(Clone, Debug, clap::Args)]
+struct Etcdutl {
+    /// Refused: an image is always checked.
+    #[arg(long, hide = true)]
+    skip_hash_check: bool,
+    /// Refused: the log is in the data directory.
+    #[arg(long, hide = true)]
+    wal_dir: Option<PathBuf>,
+    /// Ignored: nothing is mapped.
+    #[arg(long, hide = true)]
+    initial_memory_map_size: Option<u64>,
+}
+
+impl Etcdutl {
+    fn judge(&self) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Usage(why.to_owned()));
+        match (self.skip_hash_check, &self.wal_dir) {
+            (true, _) => refuse("--skip-hash-check: an image is always checked; without its hash it is none"),
+            (false, Some(_)) => refuse("--wal-dir: the log of a member is in its data directory"),
+            (false, None) => Ok(()),
+        }
+    }
 }
 
 /// Runs a command and prints to `out`.
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
         Command::Save { connection, file } => save(&connection, &file, out).await,
-        Command::Status { file, write_out } => status(&file, write_out, out),
+        Command::Status { file, form } => status(&file, form.write_out, out),
+        Command::Hashkv { file, form, rev } => hash(&file, rev, form.write_out, out),
         Command::Restore(restore) => restore.run(out),
         Command::List { directory } => list(&directory, out),
         Command::Verify { directory } => verify(&directory, out),
@@ -100,13 +149,15 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
 }
 
 async fn save(connection: &Connection, path: &Path, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-    let mut client = MaintenanceClient::new(connection.connect().await?)
+    let mut client = MaintenanceClient::new(connection.connect_to_wait().await?)
         .max_decoding_message_size(2 * IMAGE_CHUNK_BYTES_MAX);
     let mut stream = client.snapshot(SnapshotRequest {}).await?.into_inner();
     let received = path.with_extension("received");
     let mut draft = Draft::create(&received)?;
+    let mut version = String::new();
     while let Some(piece) = stream.message().await? {
         draft.write(&piece.blob)?;
+        version = piece.version;
     }
     draft.finish()?;
     // Only what reads back whole gets the name.
@@ -117,31 +168,68 @@ async fn save(connection: &Connection, path: &Path, out: &mut (dyn Write + Send)
     std::fs::rename(&received, path)?;
     file::sync_directory(file::parent(path))?;
     writeln!(out, "Snapshot saved at {}", path.display())?;
+    if !version.is_empty() {
+        writeln!(out, "Server version {version}")?;
+    }
     Ok(())
 }
 
-/// etcdutl's columns, and ours.
+/// What etcdutl says of a file; as a table and for programs also how far history reaches back, and when it was made.
 fn status(path: &Path, write_out: Format, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-    const TITLES: &[&str] = &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "HISTORY FROM", "MADE"];
+    const TITLES: &[&str] =
+        &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION", "HISTORY FROM", "MADE"];
     let header = file::verify(path, |_, _| Ok(()))?;
-    let (hash, made) = (format!("{:08x}", header.hash), time::show(header.made_unix_ms));
+    let (hash, made) = (format!("{:x}", header.hash), time::show(header.made_unix_ms));
     let oldest = header.compacted.max(1);
-    let simple = format!(
-        "hash      revision  total keys  total size  history from  made\n{hash}  {:<8}  {:<10}  {:<10}  {oldest:<12}  {made}\n",
-        header.revision, header.keys, header.bytes,
-    );
+    let mut fields = Fields::none(false);
+    fields.value("Hash", header.hash);
+    fields.value("Revision", header.revision);
+    fields.value("Keys", header.keys);
+    fields.value("Size", header.bytes);
+    fields.value("Version", ETCD_VERSION);
+    fields.value("HistoryFrom", oldest);
+    fields.quoted("Made", made.as_bytes());
     let message = json!({
         "hash": header.hash,
         "revision": header.revision,
         "totalKey": header.keys,
         "totalSize": header.bytes,
+        "version": ETCD_VERSION,
         "historyFrom": oldest,
         "made": made,
     });
-    let numbers = [header.revision.to_string(), header.keys.to_string(), header.bytes.to_string()];
-    let row = [hash].into_iter().chain(numbers).chain([oldest.to_string(), made]).collect();
-    let answer = Answer { table: Some((TITLES, vec![row])), ..Answer::new(simple, message) };
-    Ok(answer.print(write_out, out)?)
+    let size = size(i64::try_from(header.bytes).unwrap_or(i64::MAX));
+    let known = [hash, header.revision.to_string(), header.keys.to_string(), size, ETCD_VERSION.to_owned()];
+    let simple = known.join(", ") + "\n";
+    let row = known.into_iter().chain([oldest.to_string(), made]).collect();
+    Answer::new(simple, message, fields).table(TITLES, vec![row]).print(write_out, out)
+}
+
+fn hash(path: &Path, revision: i64, write_out: Format, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+    const TITLES: &[&str] = &["HASH", "HASH REVISION", "COMPACT REVISION"];
+    let image = file::open(path)?.header();
+    let at = if revision == 0 { image.revision } else { revision };
+    if at < image.compacted.max(1) || at > image.revision {
+        let oldest = image.compacted.max(1);
+        let detail = format!("the image holds revisions {oldest} to {}, not {at}", image.revision);
+        return Err(Error::Failed(detail));
+    }
+    let mut content = Content::new(image.compacted, at);
+    file::verify(path, |key, value| {
+        if key.first() == Some(&layout::VERSIONS) {
+            content.push(key, value)?;
+        }
+        Ok(())
+    })?;
+    let (hash, compacted) = (content.hash(), image.compacted);
+    let mut fields = Fields::none(false);
+    fields.value("Hash", hash);
+    fields.value("Hash revision", at);
+    fields.value("Compact revision", compacted);
+    let message = json!({ "hash": hash, "hashRevision": at, "compactRevision": compacted });
+    let row = [hash.to_string(), at.to_string(), compacted.to_string()];
+    let simple = row.join(", ") + "\n";
+    Answer::new(simple, message, fields).table(TITLES, vec![row.into()]).print(write_out, out)
 }
 
 fn list(path: &Path, out: &mut (dyn Write + Send)) -> Result<(), Error> {
@@ -163,11 +251,12 @@ fn verify(path: &Path, out: &mut (dyn Write + Send)) -> Result<(), Error> {
         writeln!(out, "{line}")?;
     }
     writeln!(out, "{whole} backups are whole")?;
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Usage(format!("{} files are damaged", wrong.len()))) }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Failed(format!("{} files are damaged", wrong.len()))) }
 }
 
 impl Restore {
     fn run(self, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+        self.etcdutl.judge()?;
         let data_dir = self.data_dir.clone().unwrap_or_else(|| format!("{}.kontiki", self.name).into());
         if !self.source.is_dir() {
             return self.restore(&self.source, data_dir, out);

@@ -2,7 +2,7 @@
 //!
 //! Every flag can be given as a variable of the environment (`--max-txn-ops` as `ETCD_MAX_TXN_OPS`), or in a file.
 
-mod duration;
+pub(crate) mod duration;
 mod file;
 mod others;
 mod token;

@@ -7,9 +7,8 @@ use proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
 use serde_json::{Value, json};
 
-use super::output::{Answer, header};
-use super::{Common, Error};
-use crate::history::ctl::Line;
+use super::output::{self, Answer};
+use super::{Common, Error, Line};
 
 /// List and end alarms of members.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -32,16 +31,16 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::List { common } => {
             let mut client = MaintenanceClient::new(common.connection.connect().await?);
             let listed = ask(&mut client, AlarmAction::Get, pb::AlarmMember::default()).await?;
-            Ok(answer(listed.header.as_ref(), &listed.alarms).print(common.write_out, out)?)
+            common.print(&answer(&common, listed), out)
         }
         Command::Disarm { common } => {
             let mut client = MaintenanceClient::new(common.connection.connect().await?);
-            let listed = ask(&mut client, AlarmAction::Get, pb::AlarmMember::default()).await?;
+            let mut listed = ask(&mut client, AlarmAction::Get, pb::AlarmMember::default()).await?;
             let mut ended = Vec::new();
-            for alarm in listed.alarms {
+            for alarm in std::mem::take(&mut listed.alarms) {
                 ended.extend(ask(&mut client, AlarmAction::Deactivate, alarm).await?.alarms);
             }
-            Ok(answer(listed.header.as_ref(), &ended).print(common.write_out, out)?)
+            common.print(&answer(&common, pb::AlarmResponse { alarms: ended, ..listed }), out)
         }
     }
 }
@@ -56,12 +55,19 @@ async fn ask(
     Ok(client.alarm(request).await?.into_inner())
 }
 
-fn answer(head: Option<&pb::ResponseHeader>, alarms: &[pb::AlarmMember]) -> Answer {
+fn answer(common: &Common, listed: pb::AlarmResponse) -> Answer {
     let name =
         |alarm: &pb::AlarmMember| pb::AlarmType::try_from(alarm.alarm).map_or("?", |kind| kind.as_str_name());
     let line = |alarm: &pb::AlarmMember| format!("memberID:{} alarm:{} \n", alarm.member_id, name(alarm));
+    let simple: String = listed.alarms.iter().map(line).collect();
+    let mut fields = common.fields(listed.header.as_ref());
+    for alarm in &listed.alarms {
+        fields.id("MemberID", alarm.member_id);
+        fields.value("AlarmType", name(alarm));
+        fields.gap();
+    }
     let list: Value =
-        alarms.iter().map(|one| json!({ "memberID": one.member_id, "alarm": one.alarm })).collect();
-    let message = json!({ "header": header(head), "alarms": list });
-    Answer::new(alarms.iter().map(line).collect::<String>(), message)
+        listed.alarms.iter().map(|one| json!({ "memberID": one.member_id, "alarm": one.alarm })).collect();
+    let message = output::listed(listed.header.as_ref(), "alarms", list);
+    Answer::new(simple, message, fields).sent(&listed)
 }

@@ -9,9 +9,8 @@ use store_client::Denial;
 use tonic::Status;
 
 use super::output::{Answer, header};
-use super::{Common, Error};
+use super::{Common, Error, Line};
 use crate::auth::ROOT;
-use crate::history::ctl::Line;
 
 /// Demand that clients say who they are.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -39,14 +38,12 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Enable { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = enable(&mut client).await?;
-            Ok(Answer::done("Authentication Enabled\n", answer.header.as_ref())
-                .print(common.write_out, out)?)
+            common.done("Authentication Enabled\n", answer.header.as_ref(), out)
         }
         Command::Disable { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.auth_disable(pb::AuthDisableRequest {}).await?.into_inner();
-            Ok(Answer::done("Authentication Disabled\n", answer.header.as_ref())
-                .print(common.write_out, out)?)
+            common.done("Authentication Disabled\n", answer.header.as_ref(), out)
         }
         Command::Status { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
@@ -60,7 +57,10 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
                 "enabled": answer.enabled,
                 "authRevision": answer.auth_revision,
             });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            let mut fields = common.fields(answer.header.as_ref());
+            fields.value("Enabled", answer.enabled);
+            fields.value("AuthRevision", answer.auth_revision);
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
     }
 }

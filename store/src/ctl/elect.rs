@@ -40,7 +40,7 @@ pub async fn run(elect: Elect, out: &mut (dyn Write + Send)) -> Result<(), Error
 
 fn print(common: &Common, answer: &pb::RangeResponse, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     let style = Style { hex: common.hex, ..Style::default() };
-    kv_answers::get(answer, style).print(common.write_out, out)?;
+    common.print(&kv_answers::get(answer, style), out)?;
     Ok(out.flush()?)
 }
 
@@ -50,7 +50,7 @@ async fn campaign(
     proposal: String,
     out: &mut (dyn Write + Send),
 ) -> Result<(), Error> {
-    let line = common.connection.connect().await?;
+    let line = common.connection.connect_to_wait().await?;
     let mut client = ElectionClient::new(line.clone());
     let work = async |lease| {
         let request = CampaignRequest { name: name.into(), lease, value: proposal.into() };
@@ -68,7 +68,7 @@ async fn campaign(
 }
 
 async fn listen(common: &Common, name: String, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-    let mut client = ElectionClient::new(common.connection.connect().await?);
+    let mut client = ElectionClient::new(common.connection.connect_to_wait().await?);
     let mut leaders = client.observe(LeaderRequest { name: name.into() }).await?.into_inner();
     while let Some(leader) = leaders.message().await? {
         let kvs: Vec<_> = leader.kv.into_iter().collect();

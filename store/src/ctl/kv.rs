@@ -1,21 +1,16 @@
-//! `kv get`, `put`, `del`, `watch`, `compact`; what compares moments is beside the history.
+//! `kv get`, `put`, `del`, `compact`; what compares moments is beside the history.
 
-use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::kv_client::KvClient;
-use proto::etcd::etcdserverpb::watch_client::WatchClient;
-use proto::etcd::mvccpb;
-use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 use super::kv_answers::{self, Style};
-use super::output::{Answer, header};
-use super::quote::quoted;
 use super::requests::{Del, Get, Put};
+use super::watch::{self, Watch};
 use super::{Common, Error, Input};
-use crate::history::ctl::Keys;
 
 /// Read, write and watch keys.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -54,6 +49,7 @@ pub enum Command {
         watch: Watch,
     },
     /// Forget history before a revision
+    #[command(alias = "compaction")]
     Compact {
         #[command(flatten)]
         common: Common,
@@ -63,23 +59,6 @@ pub enum Command {
         #[arg(long)]
         physical: bool,
     },
-}
-
-/// What to watch, and what to do then.
-#[derive(Clone, Debug, clap::Args)]
-#[group(skip)]
-pub struct Watch {
-    #[command(flatten)]
-    keys: Keys,
-    /// The first revision. [default: the next]
-    #[arg(long, default_value_t = 0)]
-    rev: i64,
-    /// Print the value before, too.
-    #[arg(long)]
-    prev_kv: bool,
-    /// What to run for each change; it finds it in ETCD_WATCH_REVISION, _EVENT_TYPE, _KEY and _VALUE.
-    #[arg(last = true)]
-    command: Vec<OsString>,
 }
 
 /// Runs a command.
@@ -95,27 +74,26 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
             let mut client =
                 KvClient::new(line).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
             let answer = client.range(request).await?.into_inner();
-            Ok(kv_answers::get(&answer, get.style(common.hex)).print(common.write_out, out)?)
+            common.print(&kv_answers::get(&answer, get.style(common.hex)), out)
         }
         Command::Put { common, put } => {
-            let request = put.request(|| standard_input(input))?;
+            let typed = if put.wants_input() { Some(all(input).await?) } else { None };
+            let request = put.request(typed)?;
             let answer = KvClient::new(common.connection.connect().await?).put(request).await?.into_inner();
-            Ok(kv_answers::put(&answer, style(&common)).print(common.write_out, out)?)
+            common.print(&kv_answers::put(&answer, style(&common)), out)
         }
         Command::Del { common, del } => {
             let request = del.request()?;
             let answer =
                 KvClient::new(common.connection.connect().await?).delete_range(request).await?.into_inner();
-            Ok(kv_answers::delete(&answer, style(&common)).print(common.write_out, out)?)
+            common.print(&kv_answers::delete(&answer, style(&common)), out)
         }
-        Command::Watch { common, watch } => watch.run(&common, out).await,
+        Command::Watch { common, watch } => watch::run(&common, watch, input, out).await,
         Command::Compact { common, revision, physical } => {
             let request = pb::CompactionRequest { revision, physical };
             let answer =
                 KvClient::new(common.connection.connect().await?).compact(request).await?.into_inner();
-            let message = json!({ "header": header(answer.header.as_ref()) });
-            Ok(Answer::new(format!("compacted revision {revision}\n"), message)
-                .print(common.write_out, out)?)
+            common.done(format!("compacted revision {revision}\n"), answer.header.as_ref(), out)
         }
     }
 }
@@ -124,75 +102,8 @@ fn style(common: &Common) -> Style {
     Style { hex: common.hex, ..Style::default() }
 }
 
-fn standard_input(input: Input<'_>) -> Result<Bytes, Error> {
+async fn all(input: Input<'_>) -> Result<Bytes, Error> {
     let mut value = Vec::new();
-    input.take(crate::limits::RECORD_BYTES_MAX as u64).read_to_end(&mut value)?;
+    input.take(crate::limits::RECORD_BYTES_MAX as u64).read_to_end(&mut value).await?;
     Ok(value.into())
-}
-
-impl Watch {
-    /// Prints until interrupted, or until the store ends the watch.
-    async fn run(self, common: &Common, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-        let (key, range_end) = self.keys.range()?;
-        let create = pb::WatchCreateRequest {
-            key,
-            range_end,
-            start_revision: self.rev,
-            prev_kv: self.prev_kv,
-            ..Default::default()
-        };
-        let union = pb::watch_request::RequestUnion::CreateRequest(create);
-        let (requests, queue) = tokio::sync::mpsc::channel(1);
-        let request = pb::WatchRequest { request_union: Some(union) };
-        requests
-            .send(request)
-            .await
-            .map_err(|_| Error::Usage("the watch could not be asked for".to_owned()))?;
-        let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
-        let mut client = WatchClient::new(common.connection.connect().await?);
-        let mut answers = client.watch(queue).await?.into_inner();
-        while let Some(answer) = answers.message().await? {
-            if answer.canceled {
-                return Err(ended(&answer));
-            }
-            if !answer.events.is_empty() {
-                kv_answers::watch(&answer, style(common)).print(common.write_out, out)?;
-                out.flush()?;
-                self.tell(&answer).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the command for each change.
-    async fn tell(&self, answer: &pb::WatchResponse) -> Result<(), Error> {
-        let Some((program, arguments)) = self.command.split_first() else { return Ok(()) };
-        let revision = answer.header.map_or(0, |header| header.revision);
-        for event in &answer.events {
-            let mvccpb::KeyValue { key, value, .. } = event.kv.clone().unwrap_or_default();
-            let (_, kind) = kv_answers::kind(event);
-            let status = tokio::process::Command::new(program)
-                .args(arguments)
-                .env("ETCD_WATCH_REVISION", revision.to_string())
-                .env("ETCD_WATCH_EVENT_TYPE", quoted(kind.as_bytes()))
-                .env("ETCD_WATCH_KEY", quoted(&key))
-                .env("ETCD_WATCH_VALUE", quoted(&value))
-                .kill_on_drop(true)
-                .status()
-                .await?;
-            if !status.success() {
-                return Err(Error::Usage(format!("{}: {status}", program.display())));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn ended(answer: &pb::WatchResponse) -> Error {
-    Error::Usage(match answer.compact_revision {
-        0 => format!("watch was canceled ({})", answer.cancel_reason),
-        oldest => format!(
-            "watch was canceled (etcdserver: mvcc: required revision has been compacted): the oldest is {oldest}"
-        ),
-    })
 }

@@ -5,8 +5,9 @@ use proto::etcd::etcdserverpb::response_op::Response;
 use proto::etcd::mvccpb;
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use super::output::{Answer, header, key_value};
-use super::quote::{escaped, quoted};
+use super::quote::escaped;
 
 /// How keys and values are printed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,29 +32,6 @@ impl Style {
         lines.push(b'\n');
         lines
     }
-
-    fn header(self, header: Option<&pb::ResponseHeader>) -> String {
-        let pb::ResponseHeader { cluster_id, member_id, revision, raft_term } =
-            header.copied().unwrap_or_default();
-        let ids = match self.hex {
-            true => format!("\"ClusterID\" : {cluster_id:x}\n\"MemberID\" : {member_id:x}\n"),
-            false => format!("\"ClusterID\" : {cluster_id}\n\"MemberID\" : {member_id}\n"),
-        };
-        format!("{ids}\"Revision\" : {revision}\n\"RaftTerm\" : {raft_term}\n")
-    }
-
-    fn fields(self, prefix: &str, kv: &mvccpb::KeyValue) -> String {
-        let lease = if self.hex { format!("{:016x}", kv.lease) } else { kv.lease.to_string() };
-        let fields = [
-            ("Key", quoted(&kv.key)),
-            ("CreateRevision", kv.create_revision.to_string()),
-            ("ModRevision", kv.mod_revision.to_string()),
-            ("Version", kv.version.to_string()),
-            ("Value", quoted(&kv.value)),
-            ("Lease", lease),
-        ];
-        fields.map(|(name, value)| format!("\"{prefix}{name}\" : {value}\n")).concat()
-    }
 }
 
 /// Of a range.
@@ -68,27 +46,28 @@ pub fn get(answer: &pb::RangeResponse, style: Style) -> Answer {
     if answer.count != 0 {
         message["count"] = answer.count.into();
     }
-    let mut fields = style.header(answer.header.as_ref());
-    fields.extend(answer.kvs.iter().map(|kv| style.fields("", kv)));
-    fields += &format!("\"More\" : {}\n\"Count\" : {}\n", answer.more, answer.count);
+    let mut fields = Fields::of(answer.header.as_ref(), style.hex);
+    answer.kvs.iter().for_each(|kv| fields.key_value("", kv));
+    fields.value("More", answer.more);
+    fields.value("Count", answer.count);
     let simple = match style.count_only {
         true => format!("{}\n", answer.count).into_bytes(),
         false => answer.kvs.iter().flat_map(|kv| style.lines(kv)).collect(),
     };
-    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+    Answer::new(simple, message, fields).sent(answer)
 }
 
 /// Of a write.
 pub fn put(answer: &pb::PutResponse, style: Style) -> Answer {
     let mut message = json!({ "header": header(answer.header.as_ref()) });
     let mut simple = b"OK\n".to_vec();
-    let mut fields = style.header(answer.header.as_ref());
+    let mut fields = Fields::of(answer.header.as_ref(), style.hex);
     if let Some(before) = &answer.prev_kv {
         message["prev_kv"] = key_value(before);
         simple.extend(style.lines(before));
-        fields += &style.fields("Prev", before);
+        fields.key_value("Prev", before);
     }
-    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+    Answer::new(simple, message, fields).sent(answer)
 }
 
 /// Of a deletion.
@@ -98,21 +77,22 @@ pub fn delete(answer: &pb::DeleteRangeResponse, style: Style) -> Answer {
         message["deleted"] = answer.deleted.into();
     }
     let mut simple = format!("{}\n", answer.deleted).into_bytes();
-    let mut fields = style.header(answer.header.as_ref()) + &format!("\"Deleted\" : {}\n", answer.deleted);
+    let mut fields = Fields::of(answer.header.as_ref(), style.hex);
+    fields.value("Deleted", answer.deleted);
     if !answer.prev_kvs.is_empty() {
         message["prev_kvs"] = answer.prev_kvs.iter().map(key_value).collect::<Value>();
         simple.extend(answer.prev_kvs.iter().flat_map(|kv| style.lines(kv)));
-        fields.extend(answer.prev_kvs.iter().map(|kv| style.fields("Prev", kv)));
+        answer.prev_kvs.iter().for_each(|kv| fields.key_value("Prev", kv));
     }
-    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+    Answer::new(simple, message, fields).sent(answer)
 }
 
 /// Of a transaction: each of its answers as it would be by itself, behind an empty line.
 pub fn txn(answer: &pb::TxnResponse, style: Style) -> Answer {
     let mut message = json!({ "header": header(answer.header.as_ref()) });
     let mut simple = if answer.succeeded { b"SUCCESS\n".to_vec() } else { b"FAILURE\n".to_vec() };
-    let mut fields =
-        style.header(answer.header.as_ref()) + &format!("\"Succeeded\" : {}\n", answer.succeeded);
+    let mut fields = Fields::of(answer.header.as_ref(), style.hex);
+    fields.value("Succeeded", answer.succeeded);
     if answer.succeeded {
         message["succeeded"] = true.into();
     }
@@ -125,15 +105,16 @@ pub fn txn(answer: &pb::TxnResponse, style: Style) -> Answer {
             Some(Response::ResponseTxn(nested)) => ("response_txn", txn(nested, style)),
             None => continue,
         };
+        let (lines, answered, more) = one.parts();
         simple.push(b'\n');
-        simple.extend(one.simple);
-        fields.extend(one.fields);
-        responses.push(json!({ "Response": { name: one.message } }));
+        simple.extend(lines);
+        fields.append(&more);
+        responses.push(json!({ "Response": { name: answered } }));
     }
     if !responses.is_empty() {
         message["responses"] = responses.into();
     }
-    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+    Answer::new(simple, message, fields).sent(answer)
 }
 
 /// Whether a change is a deletion, and its name.
@@ -146,27 +127,35 @@ pub fn kind(event: &mvccpb::Event) -> (bool, &'static str) {
 pub fn watch(answer: &pb::WatchResponse, style: Style) -> Answer {
     let mut simple = Vec::new();
     let mut events = Vec::new();
-    let mut fields = style.header(answer.header.as_ref());
+    let mut fields = Fields::of(answer.header.as_ref(), style.hex);
     for event in &answer.events {
         let (deleted, kind) = kind(event);
         simple.extend(format!("{kind}\n").bytes());
-        fields += &format!("\"Type\" : {kind}\n");
+        fields.value("Type", kind);
         let mut message = json!({});
         if deleted {
             message["type"] = 1.into();
         }
         if let Some(before) = &event.prev_kv {
             simple.extend(style.lines(before));
-            fields += &style.fields("Prev", before);
+            fields.key_value("Prev", before);
             message["prev_kv"] = key_value(before);
         }
         if let Some(kv) = &event.kv {
             simple.extend(style.lines(kv));
-            fields += &style.fields("", kv);
+            fields.key_value("", kv);
             message["kv"] = key_value(kv);
         }
         events.push(message);
     }
-    let message = json!({ "Header": header(answer.header.as_ref()), "Events": events });
-    Answer { fields: Some(fields), ..Answer::new(simple, message) }
+    let message = json!({
+        "Header": header(answer.header.as_ref()),
+        "Events": events,
+        "CompactRevision": answer.compact_revision,
+        "Canceled": answer.canceled,
+        "Created": answer.created,
+    });
+    // Which of the watches on a stream it is, is no business of who reads.
+    let answer = &pb::WatchResponse { watch_id: 0, ..answer.clone() };
+    Answer::new(simple, message, fields).sent(answer)
 }

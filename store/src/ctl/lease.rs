@@ -7,6 +7,7 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use super::output::{Answer, base64, header};
 use super::requests::hexadecimal;
 use super::{Common, Error};
@@ -64,46 +65,65 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Grant { common, ttl } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);
             let answer = client.lease_grant(pb::LeaseGrantRequest { ttl, id: 0 }).await?.into_inner();
-            let message =
-                json!({ "header": header(answer.header.as_ref()), "id": answer.id, "ttl": answer.ttl });
+            let mut message = header(answer.header.as_ref());
+            message["ID"] = answer.id.into();
+            message["TTL"] = answer.ttl.into();
+            message["Error"] = answer.error.clone().into();
             let simple = format!("lease {:016x} granted with TTL({}s)\n", answer.id, answer.ttl);
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            let fields = fields(&common, answer.header.as_ref(), answer.id, answer.ttl);
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::Revoke { common, lease } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);
             let answer = client.lease_revoke(pb::LeaseRevokeRequest { id: lease }).await?.into_inner();
-            Ok(Answer::done(format!("lease {lease:016x} revoked\n"), answer.header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("lease {lease:016x} revoked\n"), answer.header.as_ref(), out)
         }
         Command::Timetolive { common, lease, keys } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);
             let request = pb::LeaseTimeToLiveRequest { id: lease, keys };
             let answer = client.lease_time_to_live(request).await?.into_inner();
-            Ok(left(&answer, keys).print(common.write_out, out)?)
+            common.print(&left(&common, &answer, keys), out)
         }
         Command::List { common } => {
             let mut client = LeaseClient::new(common.connection.connect().await?);
             let answer = client.lease_leases(pb::LeaseLeasesRequest {}).await?.into_inner();
             let ids = answer.leases.iter().map(|lease| lease.id);
+            let mut fields = common.fields(answer.header.as_ref());
+            ids.clone().for_each(|id| fields.lease("ID", id));
             let mut simple = format!("found {} leases\n", answer.leases.len());
             simple.extend(ids.clone().map(|id| format!("{id:016x}\n")));
             let leases: Value = ids.map(|id| json!({ "id": id })).collect();
-            let message = json!({ "header": header(answer.header.as_ref()), "leases": leases });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            let mut message = header(answer.header.as_ref());
+            message["leases"] = leases;
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::KeepAlive { common, lease, once } => keep_alive(&common, lease, once, out).await,
     }
 }
 
-fn left(answer: &pb::LeaseTimeToLiveResponse, keys: bool) -> Answer {
-    let mut message = json!({
-        "header": header(answer.header.as_ref()), "id": answer.id, "ttl": answer.ttl, "granted-ttl": answer.granted_ttl,
-    });
-    if keys {
-        message["keys"] = answer.keys.iter().map(|key| base64(key)).collect();
-    }
+/// Those of a lease. In JSON, too, etcdctl has the fields of the header beside those of the lease.
+fn fields(common: &Common, head: Option<&pb::ResponseHeader>, id: i64, ttl: i64) -> Fields {
+    let mut fields = common.fields(head);
+    fields.lease("ID", id);
+    fields.value("TTL", ttl);
+    fields
+}
+
+fn left(common: &Common, answer: &pb::LeaseTimeToLiveResponse, keys: bool) -> Answer {
+    let mut message = header(answer.header.as_ref());
+    message["id"] = answer.id.into();
+    message["ttl"] = answer.ttl.into();
+    message["granted-ttl"] = answer.granted_ttl.into();
+    message["keys"] = match answer.keys.is_empty() {
+        true => Value::Null,
+        false => answer.keys.iter().map(|key| base64(key)).collect(),
+    };
+    let mut fields = fields(common, answer.header.as_ref(), answer.id, answer.ttl);
+    fields.value("GrantedTTL", answer.granted_ttl);
+    answer.keys.iter().for_each(|key| fields.quoted("Key", key));
     if answer.ttl < 0 {
-        return Answer::new(format!("lease {:016x} already expired\n", answer.id), message);
+        let simple = format!("lease {:016x} already expired\n", answer.id);
+        return Answer::new(simple, message, fields).sent(answer);
     }
     let mut simple = format!(
         "lease {:016x} granted with TTL({}s), remaining({}s)",
@@ -115,7 +135,7 @@ fn left(answer: &pb::LeaseTimeToLiveResponse, keys: bool) -> Answer {
         simple.extend([b", attached keys([", &joined[..], b"])"].concat());
     }
     simple.push(b'\n');
-    Answer::new(simple, message)
+    Answer::new(simple, message, fields).sent(answer)
 }
 
 async fn keep_alive(
@@ -126,7 +146,7 @@ async fn keep_alive(
 ) -> Result<(), Error> {
     let (requests, queue) = tokio::sync::mpsc::channel(1);
     let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
-    let gone = || Error::Usage(format!("lease {lease:016x} expired or revoked."));
+    let gone = || Error::Failed(format!("lease {lease:016x} expired or revoked."));
     let ask = async |requests: &tokio::sync::mpsc::Sender<_>| {
         requests.send(pb::LeaseKeepAliveRequest { id: lease }).await.map_err(|_| gone())
     };
@@ -137,9 +157,12 @@ async fn keep_alive(
         if answer.ttl <= 0 {
             return Err(gone());
         }
-        let message = json!({ "header": header(answer.header.as_ref()), "id": answer.id, "ttl": answer.ttl });
+        let mut message = header(answer.header.as_ref());
+        message["ID"] = answer.id.into();
+        message["TTL"] = answer.ttl.into();
         let simple = format!("lease {:016x} keepalived with TTL({})\n", answer.id, answer.ttl);
-        Answer::new(simple, message).print(common.write_out, out)?;
+        let fields = fields(common, answer.header.as_ref(), answer.id, answer.ttl);
+        common.print(&Answer::new(simple, message, fields).sent(&answer), out)?;
         out.flush()?;
         if once {
             return Ok(());

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 
+use proto::etcd::etcdserverpb::{RangeRequest, kv_client::KvClient};
 use proto::etcd::v3lockpb as pb;
 use proto::etcd::v3lockpb::lock_client::LockClient;
 use tokio::process::Command;
 
+use super::kv_answers::{self, Style};
 use super::session::{hold, interrupted};
 use super::{Common, Error};
 
@@ -28,8 +30,8 @@ pub struct Lock {
 
 /// Runs the command.
 pub async fn run(lock: Lock, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-    let line = lock.common.connection.connect().await?;
-    let Lock { ttl, name, command, .. } = lock;
+    let Lock { common, ttl, name, command } = lock;
+    let line = common.connection.connect_to_wait().await?;
     let mut client = LockClient::new(line.clone());
     let work = async |lease| {
         let request = pb::LockRequest { name: name.into(), lease };
@@ -40,8 +42,10 @@ pub async fn run(lock: Lock, out: &mut (dyn Write + Send)) -> Result<(), Error> 
         let outcome = match command.split_first() {
             Some((program, arguments)) => under_lock(program, arguments, &locked).await,
             None => {
-                out.write_all(&locked.key)?;
-                writeln!(out)?;
+                let request = RangeRequest { key: locked.key.clone(), ..Default::default() };
+                let held = KvClient::new(line.clone()).range(request).await?.into_inner();
+                let style = Style { hex: common.hex, ..Style::default() };
+                common.print(&kv_answers::get(&held, style), out)?;
                 out.flush()?;
                 interrupted().await
             }
@@ -65,5 +69,5 @@ async fn under_lock(
         .kill_on_drop(true)
         .status()
         .await?;
-    if status.success() { Ok(()) } else { Err(Error::Usage(status.to_string())) }
+    if status.success() { Ok(()) } else { Err(Error::Child(status)) }
 }

@@ -6,7 +6,9 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::cluster_client::ClusterClient;
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use super::output::{Answer, header};
+use super::requests::Consistency;
 use super::{Common, Error};
 
 /// List and change the members of a store.
@@ -16,6 +18,9 @@ pub enum Command {
     List {
         #[command(flatten)]
         common: Common,
+        /// l for linearizable, s for serializable.
+        #[arg(long, value_enum, ignore_case = true, default_value = "l")]
+        consistency: Consistency,
     },
     /// Announce a new member; start it afterwards with what this prints
     Add {
@@ -67,35 +72,36 @@ pub fn member_id(text: &str) -> Result<u64, String> {
 /// Runs a command.
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
-        Command::List { common } => {
+        Command::List { common, consistency } => {
             let mut client = ClusterClient::new(common.connection.connect().await?);
-            let answer = client.member_list(pb::MemberListRequest { linearizable: true }).await?.into_inner();
-            Ok(list(&answer).print(common.write_out, out)?)
+            let linearizable = matches!(consistency, Consistency::L);
+            let answer = client.member_list(pb::MemberListRequest { linearizable }).await?.into_inner();
+            common.print(&list(&answer, common.hex), out)
         }
         Command::Add { common, name, peer_urls, learner } => {
             let mut client = ClusterClient::new(common.connection.connect().await?);
             let request = pb::MemberAddRequest { peer_ur_ls: urls(&peer_urls), is_learner: learner };
             let answer = client.member_add(request).await?.into_inner();
-            Ok(added(&name, &answer).print(common.write_out, out)?)
+            common.print(&added(&name, &answer, common.hex), out)
         }
         Command::Promote { common, id } => {
             let mut client = ClusterClient::new(common.connection.connect().await?);
             let answer = client.member_promote(pb::MemberPromoteRequest { id }).await?.into_inner();
-            let done = changed(id, "promoted in", answer.header.as_ref(), &answer.members);
-            Ok(done.print(common.write_out, out)?)
+            let done = changed(id, "promoted in", answer.header.as_ref(), &answer.members, common.hex);
+            common.print(&done.sent(&answer), out)
         }
         Command::Update { common, id, peer_urls } => {
             let mut client = ClusterClient::new(common.connection.connect().await?);
             let request = pb::MemberUpdateRequest { id, peer_ur_ls: urls(&peer_urls) };
             let answer = client.member_update(request).await?.into_inner();
-            let done = changed(id, "updated in", answer.header.as_ref(), &answer.members);
-            Ok(done.print(common.write_out, out)?)
+            let done = changed(id, "updated in", answer.header.as_ref(), &answer.members, common.hex);
+            common.print(&done.sent(&answer), out)
         }
         Command::Remove { common, id } => {
             let mut client = ClusterClient::new(common.connection.connect().await?);
             let answer = client.member_remove(pb::MemberRemoveRequest { id }).await?.into_inner();
-            let done = changed(id, "removed from", answer.header.as_ref(), &answer.members);
-            Ok(done.print(common.write_out, out)?)
+            let done = changed(id, "removed from", answer.header.as_ref(), &answer.members, common.hex);
+            common.print(&done.sent(&answer), out)
         }
     }
 }
@@ -116,9 +122,25 @@ fn row(member: &pb::Member) -> Vec<String> {
     ]
 }
 
-fn members(members: &[pb::Member]) -> Value {
+/// In JSON ids are strings where they are hexadecimal.
+fn id(id: u64, hex: bool) -> Value {
+    if hex { format!("{id:x}").into() } else { id.into() }
+}
+
+fn head(answered: Option<&pb::ResponseHeader>, hex: bool) -> Value {
+    let mut head = header(answered);
+    for name in ["cluster_id", "member_id"] {
+        if let (true, Some(number)) = (hex, head[name].as_u64()) {
+            head[name] = id(number, hex);
+        }
+    }
+    head
+}
+
+fn members(members: &[pb::Member], hex: bool) -> Value {
     let member = |member: &pb::Member| {
-        let mut fields = json!({ "ID": member.id, "name": member.name, "peerURLs": member.peer_ur_ls });
+        let mut fields =
+            json!({ "ID": id(member.id, hex), "name": member.name, "peerURLs": member.peer_ur_ls });
         if !member.client_ur_ls.is_empty() {
             fields["clientURLs"] = json!(member.client_ur_ls);
         }
@@ -130,37 +152,61 @@ fn members(members: &[pb::Member]) -> Value {
     members.iter().map(member).collect()
 }
 
-fn list(answer: &pb::MemberListResponse) -> Answer {
+fn fields(answered: Option<&pb::ResponseHeader>, members: &[pb::Member], hex: bool) -> Fields {
+    let mut fields = Fields::of(answered, hex);
+    for member in members {
+        fields.id("ID", member.id);
+        fields.quoted("Name", member.name.as_bytes());
+        member.peer_ur_ls.iter().for_each(|url| fields.quoted("PeerURL", url.as_bytes()));
+        member.client_ur_ls.iter().for_each(|url| fields.quoted("ClientURL", url.as_bytes()));
+        fields.value("IsLearner", member.is_learner);
+        fields.gap();
+    }
+    fields
+}
+
+fn list(answer: &pb::MemberListResponse, hex: bool) -> Answer {
     const TITLES: &[&str] = &["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
     let rows: Vec<_> = answer.members.iter().map(row).collect();
     let simple: String = rows.iter().map(|row| row.join(", ") + "\n").collect();
-    let message = json!({ "header": header(answer.header.as_ref()), "members": members(&answer.members) });
-    Answer { table: Some((TITLES, rows)), ..Answer::new(simple, message) }
+    let message =
+        json!({ "header": head(answer.header.as_ref(), hex), "members": members(&answer.members, hex) });
+    let fields = fields(answer.header.as_ref(), &answer.members, hex);
+    Answer::new(simple, message, fields).sent(answer).table(TITLES, rows)
 }
 
 fn cluster_id(header: Option<&pb::ResponseHeader>) -> u64 {
     header.map_or(0, |header| header.cluster_id)
 }
 
-fn changed(id: u64, what: &str, head: Option<&pb::ResponseHeader>, all: &[pb::Member]) -> Answer {
-    let simple = format!("Member {id:16x} {what} cluster {:16x}\n", cluster_id(head));
-    Answer::new(simple, json!({ "header": header(head), "members": members(all) }))
+fn changed(
+    id: u64,
+    what: &str,
+    answered: Option<&pb::ResponseHeader>,
+    all: &[pb::Member],
+    hex: bool,
+) -> Answer {
+    let simple = format!("Member {id:16x} {what} cluster {:16x}\n", cluster_id(answered));
+    let message = json!({ "header": head(answered, hex), "members": members(all, hex) });
+    Answer::new(simple, message, fields(answered, all, hex))
 }
 
 /// With what the new member is to be started, as etcdctl prints it.
-fn added(name: &str, answer: &pb::MemberAddResponse) -> Answer {
+fn added(name: &str, answer: &pb::MemberAddResponse, hex: bool) -> Answer {
     let member = answer.member.clone().unwrap_or_default();
-    let mut done = changed(member.id, "added to", answer.header.as_ref(), &answer.members);
-    done.message["member"] = members(std::slice::from_ref(&member))[0].clone();
-    let cluster = answer.members.iter().map(|other| {
-        let own = other.id == member.id;
-        format!("{}={}", if own { name } else { &other.name }, other.peer_ur_ls.join(","))
+    let what = if member.is_learner { "added as learner to" } else { "added to" };
+    let changed = changed(member.id, what, answer.header.as_ref(), &answer.members, hex);
+    let (mut simple, mut message, fields) = changed.parts();
+    message["member"] = members(std::slice::from_ref(&member), hex)[0].clone();
+    let cluster = answer.members.iter().flat_map(|other| {
+        let name = if other.id == member.id { name } else { &other.name };
+        other.peer_ur_ls.iter().map(move |url| format!("{name}={url}"))
     });
     let environment = format!(
         "\nETCD_NAME=\"{name}\"\nETCD_INITIAL_CLUSTER=\"{}\"\nETCD_INITIAL_ADVERTISE_PEER_URLS=\"{}\"\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n",
         cluster.collect::<Vec<_>>().join(","),
         member.peer_ur_ls.join(","),
     );
-    done.simple.extend(environment.bytes());
-    done
+    simple.extend(environment.bytes());
+    Answer::new(simple, message, fields).sent(answer)
 }

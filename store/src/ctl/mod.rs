@@ -6,8 +6,12 @@
 
 mod alarm;
 mod auth;
+mod connection;
 mod elect;
 mod endpoint;
+mod error;
+pub(crate) mod fields;
+mod input;
 mod kv;
 mod kv_answers;
 mod lease;
@@ -21,10 +25,17 @@ mod role;
 mod session;
 mod txn;
 mod user;
+mod watch;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 
-pub use crate::history::ctl::{Connection, Error};
+use proto::etcd::etcdserverpb::ResponseHeader;
+use tokio::io::AsyncBufRead;
+
+pub use connection::{Connection, Line};
+pub use error::Error;
+use fields::Fields;
+use output::Answer;
 pub use output::Format;
 
 /// What all commands of a family take.
@@ -32,16 +43,38 @@ pub use output::Format;
 pub struct Common {
     #[command(flatten)]
     connection: Connection,
-    /// How to print: simple, json, fields or table.
+    /// How to print: simple, json, fields, protobuf or table.
     #[arg(short = 'w', long, value_enum, default_value_t = Format::Simple, env = "ETCDCTL_WRITE_OUT")]
     write_out: Format,
-    /// Print keys and values as hexadecimal escapes.
-    #[arg(long)]
+    /// Print keys and values as hexadecimal escapes, and ids as hexadecimal numbers.
+    #[arg(long, env = "ETCDCTL_HEX")]
     hex: bool,
 }
 
-/// Where values and transactions are read from.
-type Input<'a> = &'a mut (dyn BufRead + Send);
+impl Common {
+    /// Prints an answer as it was asked for.
+    fn print(&self, answer: &Answer, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+        answer.print(self.write_out, out)
+    }
+
+    /// Prints that something is done, and nothing else.
+    fn done(
+        &self,
+        simple: impl Into<Vec<u8>>,
+        head: Option<&ResponseHeader>,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), Error> {
+        self.print(&Answer::done(simple, head, self.hex), out)
+    }
+
+    /// The lines of fields of an answer, to begin with.
+    fn fields(&self, head: Option<&ResponseHeader>) -> Fields {
+        Fields::of(head, self.hex)
+    }
+}
+
+/// Where values, transactions and watches are read from.
+type Input<'a> = &'a mut (dyn AsyncBufRead + Send + Unpin);
 
 /// A family of commands.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -62,8 +95,7 @@ pub enum Command {
     #[command(subcommand)]
     Member(member::Command),
     /// Ask members how they are, move the leadership
-    #[command(subcommand)]
-    Endpoint(endpoint::Command),
+    Endpoint(endpoint::Endpoint),
     /// List and end alarms of members
     #[command(subcommand)]
     Alarm(alarm::Command),
@@ -83,13 +115,13 @@ pub enum Command {
 
 /// Runs a command and prints to `out`.
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
-    run_with(command, &mut BufReader::new(std::io::stdin()), out).await
+    run_with(command, &mut input::standard(), out).await
 }
 
 /// Runs a command that may read from `input`, and prints to `out`.
 pub async fn run_with(
     command: Command,
-    input: &mut (dyn BufRead + Send),
+    input: &mut (dyn AsyncBufRead + Send + Unpin),
     out: &mut (dyn Write + Send),
 ) -> Result<(), Error> {
     match command {

@@ -1,18 +1,23 @@
-//! One answer in four formats.
+//! One answer in five formats.
 //!
 //! | format | for | looks like |
 //! |---|---|---|
 //! | simple | people | etcdctl's lines |
 //! | json | programs | the message of the API: bytes in base64, numbers as numbers |
 //! | fields | scripts | `"Name" : value`, a line each |
+//! | protobuf | programs | the message as it was on the wire |
 //! | table | people | columns with borders |
 
 use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use prost::Message;
 use proto::etcd::{etcdserverpb as pb, mvccpb};
 use serde_json::{Map, Value, json};
+
+use super::Error;
+use super::fields::Fields;
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -23,70 +28,76 @@ pub enum Format {
     Json,
     /// A line for each field.
     Fields,
+    /// The message as bytes.
+    Protobuf,
     /// A table.
     Table,
 }
 
-/// What a command prints.
-pub struct Answer {
-    /// The simple form.
-    pub simple: Vec<u8>,
-    /// The message.
-    pub message: Value,
-    /// Titles and rows; without any, a table looks like the simple form.
-    pub table: Option<(&'static [&'static str], Vec<Vec<String>>)>,
-    /// Lines of fields; without any, they are those of the message.
-    pub fields: Option<String>,
-}
-
-impl Answer {
-    /// An answer that is no table.
-    pub fn new(simple: impl Into<Vec<u8>>, message: Value) -> Self {
-        Self { simple: simple.into(), message, table: None, fields: None }
-    }
-
-    /// An answer that says nothing but that it is done.
-    pub fn done(simple: impl Into<Vec<u8>>, head: Option<&pb::ResponseHeader>) -> Self {
-        Self::new(simple, json!({ "header": header(head) }))
-    }
-
-    /// Prints it.
-    pub fn print(&self, format: Format, out: &mut (dyn Write + Send)) -> io::Result<()> {
-        match (format, &self.table) {
-            (Format::Simple, _) | (Format::Table, None) => out.write_all(&self.simple),
-            (Format::Json, _) => writeln!(out, "{}", self.message),
-            (Format::Fields, _) => match &self.fields {
-                Some(lines) => out.write_all(lines.as_bytes()),
-                None => fields(&self.message, out),
-            },
-            (Format::Table, Some((titles, rows))) => table(titles, rows, out),
+impl Format {
+    /// As it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Json => "json",
+            Self::Fields => "fields",
+            Self::Protobuf => "protobuf",
+            Self::Table => "table",
         }
     }
 }
 
-fn fields(message: &Value, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    match message {
-        Value::Object(fields_of) => fields_of.iter().try_for_each(|(name, value)| match value {
-            Value::Object(_) | Value::Array(_) => fields(value, out),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                writeln!(out, "{} : {value}", json!(title(name)))
-            }
-        }),
-        Value::Array(items) => items.iter().try_for_each(|item| {
-            fields(item, out)?;
-            writeln!(out)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => writeln!(out, "{message}"),
-    }
+/// What a command prints.
+pub struct Answer {
+    simple: Vec<u8>,
+    message: Value,
+    fields: Fields,
+    table: Option<(&'static [&'static str], Vec<Vec<String>>)>,
+    protobuf: Option<Vec<u8>>,
 }
 
-/// `mod_revision` as etcdctl calls it: `ModRevision`.
-fn title(name: &str) -> String {
-    let words = name.split('_').map(|word| {
-        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
-        first.to_uppercase() + rest
-    });
-    words.collect()
+impl Answer {
+    /// An answer that is no table, and no message on the wire.
+    pub fn new(simple: impl Into<Vec<u8>>, message: Value, fields: Fields) -> Self {
+        Self { simple: simple.into(), message, fields, table: None, protobuf: None }
+    }
+
+    /// An answer that says nothing but that it is done.
+    pub fn done(simple: impl Into<Vec<u8>>, head: Option<&pb::ResponseHeader>, hex: bool) -> Self {
+        // All messages that are only a header have it in the same place.
+        let sent = pb::LeaseRevokeResponse { header: head.copied() };
+        Self::new(simple, json!({ "header": header(head) }), Fields::of(head, hex)).sent(&sent)
+    }
+
+    /// It came as this message.
+    pub fn sent(self, message: &impl Message) -> Self {
+        Self { protobuf: Some(message.encode_to_vec()), ..self }
+    }
+
+    /// It has a table with these titles and rows. Without any, a table looks like the simple form.
+    pub fn table(self, titles: &'static [&'static str], rows: Vec<Vec<String>>) -> Self {
+        Self { table: Some((titles, rows)), ..self }
+    }
+
+    /// Its parts, for an answer that holds others: the simple form, the message and the fields.
+    pub fn parts(self) -> (Vec<u8>, Value, Fields) {
+        (self.simple, self.message, self.fields)
+    }
+
+    /// Prints it.
+    pub fn print(&self, format: Format, out: &mut (dyn Write + Send)) -> Result<(), Error> {
+        match format {
+            Format::Simple => out.write_all(&self.simple)?,
+            Format::Json => writeln!(out, "{}", self.message)?,
+            Format::Fields => out.write_all(self.fields.text().as_bytes())?,
+            Format::Protobuf => out.write_all(self.protobuf.as_ref().ok_or(Error::Format(format))?)?,
+            Format::Table => match &self.table {
+                None => out.write_all(&self.simple)?,
+                Some((titles, rows)) => table(titles, rows, out)?,
+            },
+        }
+        Ok(())
+    }
 }
 
 fn table(titles: &[&str], rows: &[Vec<String>], out: &mut (dyn Write + Send)) -> io::Result<()> {
@@ -107,6 +118,15 @@ fn table(titles: &[&str], rows: &[Vec<String>], out: &mut (dyn Write + Send)) ->
         writeln!(out, "{cells}|")?;
     }
     writeln!(out, "{border}+")
+}
+
+/// A header with a list, which is left out when there is nothing in it.
+pub fn listed(head: Option<&pb::ResponseHeader>, name: &str, list: Value) -> Value {
+    let mut message = json!({ "header": header(head) });
+    if list.as_array().is_some_and(|items| !items.is_empty()) {
+        message[name] = list;
+    }
+    message
 }
 
 /// Bytes as JSON has them.
@@ -175,25 +195,29 @@ mod tests {
     fn printed(format: Format) -> String {
         let rows =
             vec![vec!["8e9e".to_owned(), "started".to_owned()], vec!["1".to_owned(), "unstarted".to_owned()]];
-        let answer = Answer {
-            simple: b"8e9e, started\n".to_vec(),
-            message: json!({ "header": { "revision": 3 }, "members": [{ "name": "a", "is_learner": true }] }),
-            table: Some((&["ID", "STATUS"], rows)),
-            fields: None,
-        };
+        let head = pb::ResponseHeader { revision: 3, ..Default::default() };
+        let message =
+            json!({ "header": { "revision": 3 }, "members": [{ "name": "a", "is_learner": true }] });
+        let answer = Answer::new("8e9e, started\n", message, Fields::of(Some(&head), false))
+            .sent(&pb::MemberListResponse { header: Some(head), members: Vec::new() })
+            .table(&["ID", "STATUS"], rows);
         let mut out = Vec::new();
         answer.print(format, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn an_answer_has_four_forms() {
+    fn an_answer_has_five_forms() {
         assert_eq!(printed(Format::Simple), "8e9e, started\n");
         assert_eq!(
             printed(Format::Json),
             "{\"header\":{\"revision\":3},\"members\":[{\"is_learner\":true,\"name\":\"a\"}]}\n"
         );
-        assert_eq!(printed(Format::Fields), "\"Revision\" : 3\n\"IsLearner\" : true\n\"Name\" : \"a\"\n\n");
+        assert_eq!(
+            printed(Format::Fields),
+            "\"ClusterID\" : 0\n\"MemberID\" : 0\n\"Revision\" : 3\n\"RaftTerm\" : 0\n"
+        );
+        assert_eq!(printed(Format::Protobuf), "\n\u{2}\u{18}\u{3}");
         let table = "\
 +------+-----------+
 |  ID  |  STATUS   |
@@ -203,6 +227,12 @@ mod tests {
 +------+-----------+
 ";
         assert_eq!(printed(Format::Table), table);
+        let none = Answer::new("", json!({}), Fields::none(false));
+        let error = none.print(Format::Protobuf, &mut Vec::new()).unwrap_err();
+        assert_eq!(
+            (error.exit_code(), error.to_string().starts_with("protobuf is not supported")),
+            (4, true)
+        );
     }
 
     #[test]

@@ -63,6 +63,18 @@ pub struct Get {
     /// l for linearizable, s for serializable.
     #[arg(long, value_enum, ignore_case = true, default_value = "l")]
     consistency: Consistency,
+    /// Only keys created at this revision or later; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    min_create_rev: i64,
+    /// Only keys created at this revision or before; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    max_create_rev: i64,
+    /// Only keys changed last at this revision or later; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    min_mod_rev: i64,
+    /// Only keys changed last at this revision or before; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    max_mod_rev: i64,
     /// Do not print values.
     #[arg(long)]
     keys_only: bool,
@@ -78,6 +90,14 @@ impl Get {
     /// As etcd's request.
     pub fn request(&self) -> Result<pb::RangeRequest, Error> {
         let (key, range_end) = self.keys.range()?;
+        for (name, least, most) in [
+            ("create", self.min_create_rev, self.max_create_rev),
+            ("mod", self.min_mod_rev, self.max_mod_rev),
+        ] {
+            if most > 0 && least > most {
+                return Err(Error::Usage(format!("--min-{name}-rev is larger than --max-{name}-rev")));
+            }
+        }
         let sort_order = match self.order {
             None => SortOrder::None,
             Some(Order::Ascend) => SortOrder::Ascend,
@@ -100,7 +120,10 @@ impl Get {
             serializable: matches!(self.consistency, Consistency::S),
             keys_only: self.keys_only,
             count_only: self.count_only,
-            ..pb::RangeRequest::default()
+            min_create_revision: self.min_create_rev,
+            max_create_revision: self.max_create_rev,
+            min_mod_revision: self.min_mod_rev,
+            max_mod_revision: self.max_mod_rev,
         })
     }
 
@@ -133,12 +156,18 @@ pub struct Put {
 }
 
 impl Put {
-    /// As etcd's request; the value may come from elsewhere.
-    pub fn request(&self, elsewhere: impl FnOnce() -> Result<Bytes, Error>) -> Result<pb::PutRequest, Error> {
-        let value = match (&self.value, self.ignore_value) {
-            (_, true) => Bytes::new(),
-            (Some(value), false) => value.clone().into(),
-            (None, false) => elsewhere()?,
+    /// Whether the value is to come from elsewhere.
+    pub fn wants_input(&self) -> bool {
+        self.value.is_none() && !self.ignore_value
+    }
+
+    /// As etcd's request, with the value from elsewhere if there is one.
+    pub fn request(&self, elsewhere: Option<Bytes>) -> Result<pb::PutRequest, Error> {
+        let value = match (&self.value, elsewhere, self.ignore_value) {
+            (_, _, true) => Bytes::new(),
+            (Some(value), _, false) => value.clone().into(),
+            (None, Some(value), false) => value,
+            (None, None, false) => return Err(Error::Usage("a value is missing".to_owned())),
         };
         Ok(pb::PutRequest {
             key: self.key.clone().into(),
@@ -160,6 +189,9 @@ pub struct Del {
     /// Print what was deleted, too.
     #[arg(long)]
     prev_kv: bool,
+    /// Delete from KEY to RANGE_END, which is done without being asked for, too.
+    #[arg(long, hide = true, requires = "range_end")]
+    range: bool,
 }
 
 impl Del {

@@ -9,7 +9,8 @@ use proto::etcd::etcdserverpb::auth_client::AuthClient;
 use serde_json::{Value, json};
 use store_client::KeyRange;
 
-use super::output::{Answer, base64, header};
+use super::fields::Fields;
+use super::output::{Answer, base64, listed};
 use super::{Common, Error};
 
 /// Manage roles.
@@ -115,29 +116,32 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
         Command::Add { common, name } => {
             let request = pb::AuthRoleAddRequest { name: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).role_add(request).await?;
-            Ok(Answer::done(format!("Role {name} created\n"), answer.into_inner().header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("Role {name} created\n"), answer.into_inner().header.as_ref(), out)
         }
         Command::Delete { common, name } => {
             let request = pb::AuthRoleDeleteRequest { role: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).role_delete(request).await?;
-            Ok(Answer::done(format!("Role {name} deleted\n"), answer.into_inner().header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("Role {name} deleted\n"), answer.into_inner().header.as_ref(), out)
         }
         Command::Get { common, name } => {
             let request = pb::AuthRoleGetRequest { role: name.clone() };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_get(request).await?.into_inner();
             let perm: Value = answer.perm.iter().map(permission).collect();
-            let message = json!({ "header": header(answer.header.as_ref()), "perm": perm });
-            Ok(Answer::new(described(&name, &answer), message).print(common.write_out, out)?)
+            let message = listed(answer.header.as_ref(), "perm", perm);
+            let mut fields = common.fields(answer.header.as_ref());
+            permission_fields(&answer, &mut fields);
+            let simple = described(&name, &answer);
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::List { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_list(pb::AuthRoleListRequest {}).await?.into_inner();
             let simple: String = answer.roles.iter().map(|name| format!("{name}\n")).collect();
-            let message = json!({ "header": header(answer.header.as_ref()), "roles": answer.roles });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            let message = listed(answer.header.as_ref(), "roles", json!(answer.roles));
+            let mut fields = common.fields(answer.header.as_ref());
+            fields.names("Roles", &answer.roles);
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::GrantPermission { common, name, kind, keys } => {
             let (key, range_end) = keys.range();
@@ -150,8 +154,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request = pb::AuthRoleGrantPermissionRequest { name: name.clone(), perm };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_grant_permission(request).await?.into_inner();
-            Ok(Answer::done(format!("Role {name} updated\n"), answer.header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("Role {name} updated\n"), answer.header.as_ref(), out)
         }
         Command::RevokePermission { common, name, keys } => {
             let (key, range_end) = keys.range();
@@ -165,7 +168,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request = pb::AuthRoleRevokePermissionRequest { role: name, key, range_end };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.role_revoke_permission(request).await?.into_inner();
-            Ok(Answer::done(simple, answer.header.as_ref()).print(common.write_out, out)?)
+            common.done(simple, answer.header.as_ref(), out)
         }
     }
 }
@@ -180,6 +183,16 @@ pub fn permission(permission: &authpb::Permission) -> Value {
         fields["range_end"] = base64(&permission.range_end);
     }
     fields
+}
+
+/// What a role allows as fields, with the two blanks etcdctl has.
+pub fn permission_fields(role: &pb::AuthRoleGetResponse, fields: &mut Fields) {
+    for permission in &role.perm {
+        let kind = Type::try_from(permission.perm_type).map_or("?", |kind| kind.as_str_name());
+        fields.value("PermType", format_args!(" {kind}"));
+        fields.quoted("Key", &permission.key);
+        fields.quoted("RangeEnd", &permission.range_end);
+    }
 }
 
 /// A role for people.

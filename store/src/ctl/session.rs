@@ -6,8 +6,7 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Error;
-use crate::history::ctl::Line;
+use super::{Error, Line};
 
 /// Shortest pause between two renewals.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -38,7 +37,7 @@ async fn renew(line: Line, id: i64, ttl_s: i64) -> Error {
         let answer = async { leases.lease_keep_alive(one).await?.into_inner().message().await }.await;
         match answer {
             Ok(Some(answer)) if answer.ttl > 0 => {}
-            Ok(_) => return Error::Usage("session expired".to_owned()),
+            Ok(_) => return Error::Failed("session expired".to_owned()),
             Err(status) => return status.into(),
         }
     }

@@ -12,7 +12,7 @@
 //!
 //! With the end of the input everything ends.
 
-use std::io::{BufRead, Read, Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use clap::Parser;
@@ -20,6 +20,7 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcd::etcdserverpb::kv_client::KvClient;
 use proto::etcd::etcdserverpb::request_op::Request;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use super::kv_answers::{self, Style};
 use super::requests::{Del, Get, Put};
@@ -52,31 +53,31 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<(), Error> {
     let mut input = input.take(RECORD_BYTES_MAX as u64);
-    let mut section = |title: &str| {
+    let mut section = async |title: &str| {
         if interactive {
             writeln!(out, "{title}:")?;
             out.flush()?;
         }
-        lines(&mut input)
+        lines(&mut input).await
     };
-    let compare = section("compares")?.iter().map(|line| compare(line)).collect::<Result<_, _>>()?;
+    let compare = section("compares").await?.iter().map(|line| compare(line)).collect::<Result<_, _>>()?;
     let requests = |lines: Vec<String>| lines.iter().map(|line| request(line)).collect::<Result<_, _>>();
-    let success = requests(section("success requests (get, put, del)")?)?;
-    let failure = requests(section("failure requests (get, put, del)")?)?;
+    let success = requests(section("success requests (get, put, del)").await?)?;
+    let failure = requests(section("failure requests (get, put, del)").await?)?;
     let request = pb::TxnRequest { compare, success, failure };
     let mut client = KvClient::new(common.connection.connect().await?)
         .max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
     let answer = client.txn(request).await?.into_inner();
     let style = Style { hex: common.hex, ..Style::default() };
-    Ok(kv_answers::txn(&answer, style).print(common.write_out, out)?)
+    common.print(&kv_answers::txn(&answer, style), out)
 }
 
 /// Lines up to an empty one.
-fn lines(input: &mut impl BufRead) -> Result<Vec<String>, Error> {
+async fn lines(input: &mut (impl AsyncBufRead + Unpin)) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
-        input.read_line(&mut line)?;
+        input.read_line(&mut line).await?;
         let line = line.trim();
         if line.is_empty() {
             return Ok(lines);
@@ -86,7 +87,7 @@ fn lines(input: &mut impl BufRead) -> Result<Vec<String>, Error> {
 }
 
 fn compare(line: &str) -> Result<pb::Compare, Error> {
-    let malformed = || Error::Usage(format!("malformed comparison: {line}"));
+    let malformed = || Error::Input(format!("malformed comparison: {line}"));
     let (target, rest) = line.split_once('(').ok_or_else(malformed)?;
     let (key, rest) = quote::unquoted(rest.trim_start()).ok_or_else(malformed)?;
     let rest = rest.strip_prefix(')').ok_or_else(malformed)?.trim_start();
@@ -104,7 +105,7 @@ fn compare(line: &str) -> Result<pb::Compare, Error> {
     }
     let number = || {
         let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
-        number.ok_or_else(|| Error::Usage(format!("invalid txn compare request: {line} (not a number)")))
+        number.ok_or_else(|| Error::Input(format!("invalid txn compare request: {line} (not a number)")))
     };
     let (target, union) = match target.trim() {
         "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number()?)),
@@ -113,7 +114,7 @@ fn compare(line: &str) -> Result<pb::Compare, Error> {
         "val" | "value" => (CompareTarget::Value, TargetUnion::Value(value.clone().into())),
         "lease" => (CompareTarget::Lease, TargetUnion::Lease(number()?)),
         other => {
-            return Err(Error::Usage(format!("malformed comparison: {line} (unknown target {other})")));
+            return Err(Error::Input(format!("malformed comparison: {line} (unknown target {other})")));
         }
     };
     Ok(pb::Compare {
@@ -126,16 +127,17 @@ fn compare(line: &str) -> Result<pb::Compare, Error> {
 }
 
 fn request(line: &str) -> Result<pb::RequestOp, Error> {
-    let malformed = |why: String| Error::Usage(format!("invalid txn request: {line}{why}"));
+    let malformed = |why: String| Error::Input(format!("invalid txn request: {line}{why}"));
     let words = quote::words(line).ok_or_else(|| malformed(String::new()))?;
     let parsed = Line::try_parse_from(words).map_err(|error| {
         // Its first line; the rest is about calling a program.
         malformed(error.to_string().lines().next().map(|why| format!(" ({why})")).unwrap_or_default())
     })?;
-    let no_value = || Err(Error::Usage(format!("invalid txn request: {line} (a value is missing)")));
     let request = match parsed {
         Line::Get(get) => Request::RequestRange(get.request()?),
-        Line::Put(put) => Request::RequestPut(put.request(no_value)?),
+        Line::Put(put) => {
+            Request::RequestPut(put.request(None).map_err(|error| malformed(format!(" ({error})")))?)
+        }
         Line::Del(delete) => Request::RequestDeleteRange(delete.request()?),
     };
     Ok(pb::RequestOp { request: Some(request) })
@@ -186,11 +188,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_section_ends_with_an_empty_line_or_with_the_input() {
+    #[tokio::test]
+    async fn a_section_ends_with_an_empty_line_or_with_the_input() {
         let mut input = "a\nb\n\nc".as_bytes();
-        assert_eq!(lines(&mut input).unwrap(), ["a", "b"]);
-        assert_eq!(lines(&mut input).unwrap(), ["c"]);
-        assert!(lines(&mut input).unwrap().is_empty());
+        assert_eq!(lines(&mut input).await.unwrap(), ["a", "b"]);
+        assert_eq!(lines(&mut input).await.unwrap(), ["c"]);
+        assert!(lines(&mut input).await.unwrap().is_empty());
     }
 }

@@ -7,7 +7,7 @@ use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::auth_client::AuthClient;
 use serde_json::{Value, json};
 
-use super::output::{Answer, header};
+use super::output::{Answer, listed};
 use super::role::{self, described};
 use super::{Common, Error, prompt};
 
@@ -99,42 +99,42 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             let request =
                 pb::AuthUserAddRequest { name: name.clone(), password, options, ..Default::default() };
             let answer = AuthClient::new(common.connection.connect().await?).user_add(request).await?;
-            Ok(Answer::done(format!("User {name} created\n"), answer.into_inner().header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("User {name} created\n"), answer.into_inner().header.as_ref(), out)
         }
         Command::Delete { common, name } => {
             let request = pb::AuthUserDeleteRequest { name: name.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).user_delete(request).await?;
-            Ok(Answer::done(format!("User {name} deleted\n"), answer.into_inner().header.as_ref())
-                .print(common.write_out, out)?)
+            common.done(format!("User {name} deleted\n"), answer.into_inner().header.as_ref(), out)
         }
         Command::Get { common, name, detail } => get(&common, name, detail, out).await,
         Command::List { common } => {
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.user_list(pb::AuthUserListRequest {}).await?.into_inner();
             let simple: String = answer.users.iter().map(|name| format!("{name}\n")).collect();
-            let message = json!({ "header": header(answer.header.as_ref()), "users": answer.users });
-            Ok(Answer::new(simple, message).print(common.write_out, out)?)
+            let message = listed(answer.header.as_ref(), "users", json!(answer.users));
+            let mut fields = common.fields(answer.header.as_ref());
+            fields.names("Users", &answer.users);
+            common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::Passwd { common, name, interactive } => {
             let password = asked(&name, interactive)?;
             let request = pb::AuthUserChangePasswordRequest { name, password, ..Default::default() };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.user_change_password(request).await?.into_inner();
-            Ok(Answer::done("Password updated\n", answer.header.as_ref()).print(common.write_out, out)?)
+            common.done("Password updated\n", answer.header.as_ref(), out)
         }
         Command::GrantRole { common, name, role } => {
             let request = pb::AuthUserGrantRoleRequest { user: name.clone(), role: role.clone() };
             let answer = AuthClient::new(common.connection.connect().await?).user_grant_role(request).await?;
             let simple = format!("Role {role} is granted to user {name}\n");
-            Ok(Answer::done(simple, answer.into_inner().header.as_ref()).print(common.write_out, out)?)
+            common.done(simple, answer.into_inner().header.as_ref(), out)
         }
         Command::RevokeRole { common, name, role } => {
             let request = pb::AuthUserRevokeRoleRequest { name: name.clone(), role: role.clone() };
             let mut client = AuthClient::new(common.connection.connect().await?);
             let answer = client.user_revoke_role(request).await?.into_inner();
             let simple = format!("Role {role} is revoked from user {name}\n");
-            Ok(Answer::done(simple, answer.header.as_ref()).print(common.write_out, out)?)
+            common.done(simple, answer.header.as_ref(), out)
         }
     }
 }
@@ -150,18 +150,21 @@ async fn get(common: &Common, name: String, detail: bool, out: &mut (dyn Write +
     let mut client = AuthClient::new(common.connection.connect().await?);
     let answer = client.user_get(pb::AuthUserGetRequest { name: name.clone() }).await?.into_inner();
     let mut simple = format!("User: {name}\n");
-    let mut message = json!({ "header": header(answer.header.as_ref()), "roles": answer.roles });
+    let mut message = listed(answer.header.as_ref(), "roles", json!(answer.roles));
+    let mut fields = common.fields(answer.header.as_ref());
+    fields.names("Roles", &answer.roles);
     if detail {
         let mut permissions = serde_json::Map::new();
-        for role in answer.roles {
+        for role in &answer.roles {
             let found = client.role_get(pb::AuthRoleGetRequest { role: role.clone() }).await?.into_inner();
-            simple += &format!("\n{}", described(&role, &found));
-            permissions.insert(role, found.perm.iter().map(role::permission).collect::<Value>());
+            simple += &format!("\n{}", described(role, &found));
+            role::permission_fields(&found, &mut fields);
+            permissions.insert(role.clone(), found.perm.iter().map(role::permission).collect::<Value>());
         }
         message["permissions"] = permissions.into();
     } else {
         let roles: String = answer.roles.iter().map(|role| format!(" {role}")).collect();
         simple += &format!("Roles:{roles}\n");
     }
-    Ok(Answer::new(simple, message).print(common.write_out, out)?)
+    common.print(&Answer::new(simple, message, fields).sent(&answer), out)
 }

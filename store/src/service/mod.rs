@@ -33,7 +33,7 @@ use crate::limits::GRPC_OVERHEAD_BYTES;
 use crate::server::Handle;
 
 /// The etcd release whose API this is: clients decide by it which calls they may use.
-const ETCD_VERSION: &str = "3.6.0";
+pub(crate) const ETCD_VERSION: &str = "3.6.0";
 
 /// All services for clients, and what is asked over plain HTTP.
 pub fn routes(handle: &Handle) -> Routes {

@@ -10,6 +10,10 @@ use store_client::testing::DEADLINE;
 
 use crate::single::serve;
 
+mod forms;
+mod images;
+mod watching;
+
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -60,7 +64,23 @@ impl Store {
         Ok(String::from_utf8(out).unwrap())
     }
 
+    /// What the program would exit with.
+    async fn exit_code(&self, words: &[&str], input: &str) -> u8 {
+        let outcome = self.attempt(words, input.as_bytes(), &mut Vec::new()).await.unwrap();
+        outcome.map_or_else(|error| error.exit_code(), |()| 0)
+    }
+
     async fn run(&self, words: &[&str], input: &str, out: &mut (dyn Write + Send)) -> Result<(), String> {
+        self.attempt(words, input.as_bytes(), out).await?.map_err(|error| error.to_string())
+    }
+
+    /// Fails at once when the arguments cannot be parsed.
+    async fn attempt(
+        &self,
+        words: &[&str],
+        mut input: impl tokio::io::AsyncBufRead + Send + Unpin,
+        out: &mut (dyn Write + Send),
+    ) -> Result<Result<(), store::ctl::Error>, String> {
         // The endpoint comes before what a command may be told to run.
         let place = words.iter().position(|word| ["--", "sh"].contains(word)).unwrap_or(words.len());
         let mut words: Vec<_> = ["kontiki"].into_iter().chain(words.iter().copied()).collect();
@@ -68,9 +88,7 @@ impl Store {
         let place = if words[1] == "lock" { 2 } else { 1 + place };
         words.splice(place..place, ["--endpoints", &self.url]);
         let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
-        let mut input = input.as_bytes();
-        let run = store::ctl::run_with(arguments.command, &mut input, out);
-        run.await.map_err(|error| error.to_string())
+        Ok(store::ctl::run_with(arguments.command, &mut input, out).await)
     }
 
     /// Runs a command until what it has printed satisfies; then it is dropped, as it would go on.
@@ -189,13 +207,13 @@ async fn etcdctl_says_the_same() {
         let plain = |text: &str| text.replace("http://", "").split_whitespace().collect::<Vec<_>>().join(" ");
         match ours.starts_with("kv put") {
             true => assert_eq!(said.lines().next(), expected.lines().next(), "{ours}"),
+            // Before 3.6 the revision was not told.
+            false if ours.contains("hashkv") => {
+                assert!(plain(&said).starts_with(&plain(&expected)), "{said}")
+            }
             false => assert_eq!(plain(&said), plain(&expected), "{ours}"),
         }
     }
-    let status = store.ask("endpoint status").await.unwrap();
-    let theirs = store.etcdctl("endpoint status").await.unwrap();
-    let stable = |text: &str| text.split(", ").take(5).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(stable(&status)[1..3], stable(&theirs)[1..3]);
     assert!(store.ask("endpoint health").await.unwrap().contains("is healthy"));
     store.check(&format!("lease revoke {lease}"), &format!("lease {lease} revoked\n")).await;
     store.check("kv get k --keys-only", "k\n\n").await;
@@ -355,8 +373,8 @@ async fn a_lock_is_held_while_a_command_runs() {
     assert_eq!(failed.unwrap_err(), "exit status: 3");
     store.check("kv get --prefix l/", "").await;
     store.check("lease list", "found 0 leases\n").await;
-    let shown = store.see(&["lock", "m"], |text| text.ends_with('\n')).await;
-    store.check("kv get --prefix m/ --keys-only", &format!("{shown}\n")).await;
+    let shown = store.see(&["lock", "m"], |text| text.ends_with("\n\n")).await;
+    store.check("kv get --prefix m/", &shown).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -373,21 +391,4 @@ async fn an_election_shows_who_is_elected() {
     assert_eq!(store.see(&["elect", "--listen", "e"], ends).await, elected);
     let fields = store.see(&["elect", "-l", "e", "-w", "fields"], |text| text.contains("Count")).await;
     assert!(fields.contains("\"Value\" : \"mine\"\n"), "{fields}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_runs_a_command_for_each_change() {
-    let store = start().await;
-    let scratch = tempfile::tempdir().unwrap();
-    let log = scratch.path().join("log").display().to_string();
-    store.check("kv put w 1", "OK\n").await;
-    store.check("kv del w", "1\n").await;
-    let script = format!("echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE >> {log}");
-    let words = ["kv", "watch", "w", "--rev", "1", "--", "sh", "-c", &script];
-    let lines = |_: &str| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 2);
-    assert_eq!(store.see(&words, lines).await, "PUT\nw\n1\nDELETE\nw\n\n");
-    assert_eq!(std::fs::read_to_string(&log).unwrap(), "\"PUT\" \"w\" \"1\"\n\"DELETE\" \"w\" \"\"\n");
-    let shown = store
-        .see(&["kv", "watch", "w", "--rev", "1", "-w", "fields"], |text| text.matches("Lease").count() == 2);
-    assert!(shown.await.contains("\"Type\" : DELETE\n\"Key\" : \"w\"\n\"CreateRevision\" : 0\n"));
 }
