@@ -17,6 +17,7 @@ mod kv_answers;
 mod lease;
 mod lock;
 mod member;
+mod mirror;
 pub(crate) mod output;
 pub(crate) mod prompt;
 mod quote;
@@ -111,6 +112,8 @@ pub enum Command {
     /// Save, check and restore the state of a store
     #[command(subcommand)]
     Snapshot(crate::backup::ctl::Command),
+    /// Keep a copy of keys in another cluster, until interrupted; leases are not copied
+    MakeMirror(Box<mirror::Mirror>),
 }
 
 /// Runs a command and prints to `out`.
@@ -137,5 +140,6 @@ pub async fn run_with(
         Command::User(command) => user::run(command, out).await,
         Command::Role(command) => role::run(command, out).await,
         Command::Snapshot(command) => crate::backup::ctl::run(command, out).await,
+        Command::MakeMirror(mirror) => mirror::run(*mirror, out).await,
     }
 }
