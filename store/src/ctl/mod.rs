@@ -6,7 +6,10 @@
 
 mod alarm;
 mod auth;
+mod check;
 mod connection;
+mod defrag;
+mod downgrade;
 mod elect;
 mod endpoint;
 mod error;
@@ -114,6 +117,14 @@ pub enum Command {
     Snapshot(crate::backup::ctl::Command),
     /// Keep a copy of keys in another cluster, until interrupted; leases are not copied
     MakeMirror(Box<mirror::Mirror>),
+    /// Measure whether a store bears a load
+    #[command(subcommand)]
+    Check(check::Command),
+    /// Say that there is nothing to defragment
+    Defrag(defrag::Defrag),
+    /// Go back to an older version of etcd; members of Kontiki refuse
+    #[command(subcommand)]
+    Downgrade(downgrade::Command),
 }
 
 /// Runs a command and prints to `out`.
@@ -141,5 +152,8 @@ pub async fn run_with(
         Command::Role(command) => role::run(command, out).await,
         Command::Snapshot(command) => crate::backup::ctl::run(command, out).await,
         Command::MakeMirror(mirror) => mirror::run(*mirror, out).await,
+        Command::Check(command) => check::run(command, out).await,
+        Command::Defrag(defrag) => defrag::run(&defrag, out),
+        Command::Downgrade(command) => downgrade::run(command, out).await,
     }
 }

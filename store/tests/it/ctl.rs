@@ -10,6 +10,7 @@ use store_client::testing::DEADLINE;
 
 use crate::single::serve;
 
+mod checks;
 mod copies;
 mod forms;
 mod images;
