@@ -1,9 +1,10 @@
 //! The single-role binary kontiki-store: one member of a replicated store that speaks the etcd v3 API.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,18 @@ struct Command {
     #[command(flatten)]
     flags: store::cli::Flags,
     #[command(subcommand)]
-    ask: Option<store::ctl::Command>,
+    ask: Option<Ask>,
+}
+
+#[derive(clap::Subcommand)]
+enum Ask {
+    #[command(flatten)]
+    Store(Box<store::ctl::Command>),
+    /// Print a script for a shell that completes commands and flags
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[tokio::main]
@@ -40,8 +52,14 @@ async fn run(Command { flags, ask }: Command) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(flags.log_filter()).context("--log-level")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let out = &mut std::io::stdout();
-    if let Some(ask) = ask {
-        return Ok(store::ctl::run(ask, out).await?);
+    match ask {
+        Some(Ask::Store(ask)) => return Ok(store::ctl::run(*ask, out).await?),
+        Some(Ask::Completion { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Command::command(), "kontiki-store", &mut script);
+            return Ok(out.write_all(&script)?);
+        }
+        None => {}
     }
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);

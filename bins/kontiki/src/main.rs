@@ -1,8 +1,9 @@
 //! Kontiki: a Kubernetes-compatible cluster in one binary.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod agent;
 mod down;
@@ -48,6 +49,11 @@ enum Command {
     /// Build, import and list container images without a registry
     #[command(subcommand)]
     Image(image::Image),
+    /// Print a script for a shell that completes commands and flags
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Print the version
     Version,
 }
@@ -80,6 +86,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Ask(ask) => store::ask(*ask),
         Command::Kubeconfig(kubeconfig) => kubeconfig.run(),
         Command::Image(image) => image.run(),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kontiki", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
+        }
         Command::Version => {
             println!("kontiki {}", env!("CARGO_PKG_VERSION"));
             Ok(())
