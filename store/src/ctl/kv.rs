@@ -91,8 +91,11 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
         Command::Watch { common, watch } => watch::run(&common, watch, input, out).await,
         Command::Compact { common, revision, physical } => {
             let request = pb::CompactionRequest { revision, physical };
-            let answer =
-                KvClient::new(common.connection.connect().await?).compact(request).await?.into_inner();
+            let line = match physical {
+                true => common.connection.connect_to_wait().await?,
+                false => common.connection.connect().await?,
+            };
+            let answer = KvClient::new(line).compact(request).await?.into_inner();
             common.done(format!("compacted revision {revision}\n"), answer.header.as_ref(), out)
         }
     }

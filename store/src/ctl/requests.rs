@@ -79,7 +79,7 @@ pub struct Get {
     #[arg(long)]
     keys_only: bool,
     /// Print only how many there are.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keys_only")]
     count_only: bool,
     /// Print only values.
     #[arg(long)]

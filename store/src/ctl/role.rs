@@ -49,7 +49,7 @@ pub enum Command {
         /// The role.
         name: String,
         /// read, write or readwrite.
-        #[arg(value_enum)]
+        #[arg(value_enum, ignore_case = true)]
         kind: Kind,
         #[command(flatten)]
         keys: Keys,

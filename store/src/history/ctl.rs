@@ -108,7 +108,7 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
                 at.as_deref().map(moment).transpose()?.map(|at| {
                     sent(at).unwrap_or(pb::Moment { moment: Some(pb::moment::Moment::Revision(0)) })
                 });
-            let mut client = HistoryClient::new(connection.connect().await?);
+            let mut client = HistoryClient::new(connection.connect_to_wait().await?);
             let done = client.undelete(pb::UndeleteRequest { key, range_end, at, force }).await?.into_inner();
             let pb::UndeleteResponse { keys, transactions, revision } = done;
             writeln!(out, "{keys} keys brought back in {transactions} transactions, revision {revision}")?;

@@ -54,7 +54,7 @@ pub async fn run(
     }
     drop(writes);
     let after = resident_bytes(check).await;
-    check.end(&mut first, prefix, out).await?;
+    check.end(prefix, out).await?;
     written?;
     let used = (after? - before) / f64::from(1 << 20);
     writeln!(out, "PASS: Approximate system memory used : {used:.2} MB.")?;

@@ -66,7 +66,7 @@ pub async fn run(
     };
     drop(writes);
     seen.seconds = begin.elapsed().as_secs_f64();
-    check.end(&mut clients[0], prefix, out).await?;
+    check.end(prefix, out).await?;
     stopped?;
     let (lines, passed) = seen.verdict(rate);
     write!(out, "{lines}")?;
