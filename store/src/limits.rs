@@ -34,6 +34,9 @@ pub const TXN_READ_BYTES_MAX: usize = 8 << 20;
 /// Bytes of keys and values in the answer to one read. A larger range is read in pages.
 pub const RANGE_BYTES_MAX: usize = 512 << 20;
 
+/// Memory for what is known of keys that were written lately; about a hundred thousand.
+pub const RECENT_KEYS_BYTES_MAX: usize = 16 << 20;
+
 /// Older versions of a key that a scan steps over one by one before it seeks to the next key: a seek costs
 /// about as much as this many steps.
 pub const SCAN_STEPS_BEFORE_SEEK: usize = 8;

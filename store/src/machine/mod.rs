@@ -33,11 +33,12 @@ use crate::auth::{self, Published, State};
 use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
-use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX};
+use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RECENT_KEYS_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::mvcc::alarms::{self, Raised};
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
+use crate::mvcc::recent::Recent;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
 use crate::watch::{Hub, Past};
 use execute::run;
@@ -52,6 +53,7 @@ pub struct Machine {
     tokens: auth::token::Deadlines,
     /// Removing old versions and replacing the state exclude each other.
     housekeeping: Mutex<()>,
+    recent: Mutex<Recent>,
     compacted: Notify,
     work: Work,
     metrics: Metrics,
@@ -87,6 +89,7 @@ impl Machine {
             auth: Published::new(auth),
             tokens,
             housekeeping: Mutex::new(()),
+            recent: Mutex::new(Recent::new(RECENT_KEYS_BYTES_MAX)),
             compacted: Notify::new(),
             work,
             metrics: Metrics::default(),
@@ -321,7 +324,8 @@ impl Machine {
     fn apply_batch(&self, batch: Batch) -> Result<Vec<Bytes>, Broken> {
         let reader = self.engine.reader();
         let before = self.facts();
-        let mut draft = Draft::new(reader.as_ref(), before);
+        let mut recent = self.recent.lock();
+        let mut draft = Draft::new(reader.as_ref(), before).knowing(&mut recent);
         let mut events = Vec::new();
         let mut responses = Vec::with_capacity(batch.commands.len());
         let mut auth = auth::Draft::new(self.auth.state());
@@ -343,6 +347,8 @@ impl Machine {
             self.auth.begin();
         }
         self.metrics.commits.time(|| self.engine.write(&writes)).map_err(mvcc::Error::from)?;
+        revised.iter().flat_map(|revised| &revised.changes).for_each(|change| recent.learn(change));
+        drop(recent);
         assert!(
             after.revision >= before.revision && after.compacted >= before.compacted,
             "S1: revisions only grow"
@@ -391,6 +397,7 @@ impl StateMachine for Machine {
         let _excluding_scrub = self.housekeeping.lock();
         self.auth.begin();
         self.engine.restore(from).map_err(Broken::from)?;
+        self.recent.lock().clear();
         let reader = self.engine.reader();
         let facts = facts::read(reader.as_ref()).map_err(Broken::from)?;
         let leases = lease::read_all(reader.as_ref()).map_err(Broken::from)?;

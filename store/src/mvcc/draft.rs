@@ -9,7 +9,7 @@ use store_client::{
 
 use super::alarms::Raised;
 use super::layout::{self, LeaseRecord, Version};
-use super::{Error, Facts, facts, overlay::Overlay, scan, times};
+use super::{Error, Facts, facts, overlay::Overlay, recent::Recent, scan, times};
 use crate::engine::{Batch, Cursor, Reader};
 use crate::limits::TXN_READ_BYTES_MAX;
 
@@ -49,6 +49,8 @@ pub struct Draft<'a> {
     reader: &'a dyn Reader,
     /// One cursor for all looks at single keys: making one costs more than moving it.
     heads: Option<Box<dyn Cursor + 'a>>,
+    /// What is known of what the reader sees.
+    recent: Option<&'a mut Recent>,
     overlay: Overlay,
     facts: Facts,
     /// Changes of the transaction under way.
@@ -65,12 +67,18 @@ impl<'a> Draft<'a> {
         Self {
             reader,
             heads: None,
+            recent: None,
             overlay: Overlay::default(),
             facts,
             changes: Vec::new(),
             revised: Vec::new(),
             alarms: false,
         }
+    }
+
+    /// The same, with what is known of the keys that the reader sees.
+    pub fn knowing(self, recent: &'a mut Recent) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// Records that an alarm is raised, or is not any more.
@@ -170,12 +178,25 @@ impl<'a> Draft<'a> {
             let (_, revision) = layout::split_version_key(entry)?;
             return Ok(Version::decode(record)?.key_value(|| key.clone(), revision, value));
         }
+        // Values are not kept.
+        let known = self.recent.as_mut().filter(|_| !value).and_then(|recent| recent.get(key));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = self.look_up(key, &start, value)?;
+        if let Some(recent) = &mut self.recent {
+            recent.note(key, found.as_ref());
+        }
+        Ok(found)
+    }
+
+    fn look_up(&mut self, key: &Bytes, start: &[u8], value: bool) -> Result<Option<KeyValue>, Error> {
         let reader = self.reader;
         let cursor = self.heads.get_or_insert_with(|| {
             let (lower, upper) = layout::table(layout::VERSIONS);
             reader.cursor(&lower, &upper)
         });
-        cursor.seek(&start)?;
+        cursor.seek(start)?;
         let Some((entry, record)) = cursor.entry() else { return Ok(None) };
         let (group, revision) = layout::split_version_key(entry)?;
         if group != &start[..start.len() - 8] {

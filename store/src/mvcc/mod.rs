@@ -11,9 +11,9 @@
 //! | alarms | `w`, member u64 BE, kind, by whom | nothing, see [`alarms`] |
 //! | facts | `m`, name | see [`facts`] |
 //!
-//! The newest version of a key is the first entry of its group, so a read at any revision is one seek, and nothing is
-//! kept in memory per key: the store needs the same memory for a thousand keys and for a hundred million. The log
-//! table is what watches read history from, and what compaction walks.
+//! The newest version of a key is the first entry of its group, so a read at any revision is one seek. Memory is not
+//! kept per key, but for a bounded number of those written lately (see [`recent`]): the store needs the same for a million
+//! keys and for a hundred million. The log table is what watches read history from, and what compaction walks.
 //!
 //! Invariants: S1, a [`Draft`] gives all changes of a transaction one revision and the next transaction the next. S5, nothing here
 //! looks at a clock, at random numbers or at the order of a hash map.
@@ -28,6 +28,7 @@ pub mod hash;
 pub mod history;
 pub mod layout;
 pub mod overlay;
+pub mod recent;
 pub mod scan;
 pub mod scrub;
 pub mod times;
