@@ -1,5 +1,7 @@
 //! What peers send, handed to openraft.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft::storage::Snapshot;
@@ -77,7 +79,7 @@ impl Inbound for Group {
         let images = self.machine().images().clone();
         let image = Discard { path: images.incoming(), images };
         receive(chunks, &image, self.machine().work()).await?;
-        let snapshot = Snapshot { meta, snapshot: Image::Received(image.path.clone()) };
+        let snapshot = Snapshot { meta, snapshot: Image::Received(Arc::new(image)) };
         let answer = self.raft().install_full_snapshot(convert::vote(header.vote), snapshot).await;
         let answer = answer.map_err(stopped)?;
         Ok(encoded(&record::SnapshotAnswer { vote: convert::vote_record(&answer.vote) }))

@@ -24,7 +24,7 @@ use crate::fuse::Fuse;
 use crate::limits;
 use crate::record::Position;
 use crate::seams::{Seen, Witness, Work};
-use crate::snapshot::Images;
+use crate::snapshot::{Discard, Images};
 use crate::state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachineError, Term};
 
 /// The image of a state: to be made by the machine that has it, or received.
@@ -32,8 +32,8 @@ use crate::state_machine::{Batch, Committed, LogIndex, StateMachine, StateMachin
 pub(crate) enum Image {
     /// The machine whose state it is.
     Here(Machine),
-    /// Files received from another member.
-    Received(PathBuf),
+    /// Files received from another member. They stay until they are installed, even if who sent them is gone meanwhile.
+    Received(Arc<Discard>),
 }
 
 /// Cheap to clone; all clones are one machine.
@@ -180,12 +180,12 @@ impl Machine {
         &self.shared.images
     }
 
-    async fn restore(&self, position: Position, from: PathBuf) -> Result<(), Error> {
+    async fn restore(&self, position: Position, image: Arc<Discard>) -> Result<(), Error> {
         let action = "restoring the state from an image";
         let expected = position.clone();
         self.blocking(action, move |shared| {
-            shared.machine.restore(&from).map_err(|error| failed(action, error))?;
-            shared.images.discard(&from);
+            shared.machine.restore(&image.path).map_err(|error| failed(action, error))?;
+            drop(image);
             let found = shared.machine.position().map_err(|error| failed(action, error))?;
             match decode(found)? {
                 found if found == expected => Ok(()),
@@ -293,11 +293,14 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, image: Image) -> io::Result<()> {
-        let (from, position) = match image {
-            Image::Received(from) => (from, convert::position(meta)),
-            Image::Here(source) => source.checkpoint().await.map_err(io::Error::other)?,
+        let (image, position) = match image {
+            Image::Received(image) => (image, convert::position(meta)),
+            Image::Here(source) => {
+                let (path, position) = source.checkpoint().await.map_err(io::Error::other)?;
+                (Arc::new(Discard { images: source.images().clone(), path }), position)
+            }
         };
-        self.restore(position, from).await.map_err(io::Error::other)
+        self.restore(position, image).await.map_err(io::Error::other)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Image>>> {

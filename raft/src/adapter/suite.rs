@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::StorageError;
+use openraft::storage::RaftStateMachine;
 use openraft::testing::log::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::Types;
 use super::log::LogStore;
-use super::machine::Machine;
+use super::machine::{Image, Machine};
+use super::{Types, convert};
+use crate::codec;
 use crate::disk::SimDisk;
 use crate::fuse::Fuse;
 use crate::log::{Log, Setup};
 use crate::meters::Meters;
-use crate::record::Owner;
+use crate::record::{LogId, Owner, Position};
 use crate::seams::{Seams, Work};
-use crate::snapshot::Images;
+use crate::snapshot::{Discard, Images};
 use crate::state_machine::{Batch, StateMachine, StateMachineError};
 
 /// A state that is nothing but its position.
@@ -92,4 +94,19 @@ async fn the_storage_suite_of_openraft_passes() {
 async fn the_storage_suite_of_openraft_passes_on_a_simulated_disk() {
     let seams = || Seams { disk: Arc::new(SimDisk::default()), work: Work::Inline, ..Seams::default() };
     Suite::test_all(Builder { seams: seams() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_stays_until_it_is_installed_though_whoever_brought_it_is_gone() {
+    let (_directory, _log, mut machine) = Builder { seams: Seams::default() }.build().await.unwrap();
+    let position = Position { applied: Some(LogId { term: 1, index: 4 }), ..Position::default() };
+    let path = machine.images().incoming();
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("position"), codec::encode(&position)).unwrap();
+    let received = Arc::new(Discard { images: machine.images().clone(), path: path.clone() });
+    // The sender crashes: its call is dropped while openraft holds what it brought.
+    let queued = Image::Received(received.clone());
+    drop(received);
+    machine.install_snapshot(&convert::snapshot_meta(&position).unwrap(), queued).await.unwrap();
+    assert!(!path.exists(), "then nobody needs it");
 }
