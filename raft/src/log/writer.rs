@@ -318,7 +318,7 @@ impl Writer {
         if !crate::bugs::is_on(crate::bugs::Bug::M3) {
             return jobs;
         }
-        let (votes, mut others): (Vec<_>, Vec<_>) =
+        let (votes, others): (Vec<_>, Vec<_>) =
             jobs.into_iter().partition(|job| matches!(job, Job::Vote { .. }));
         let entries = others.iter().any(|job| matches!(job, Job::Append { .. }));
         let late = if entries { Vec::new() } else { std::mem::take(&mut self.late_votes) };
@@ -329,9 +329,7 @@ impl Writer {
                 round.done.push(done);
             }
         }
-        let unasked = late.into_iter().map(|vote| Job::Vote { vote, done: Box::new(|_| {}) });
-        round.jobs -= unasked.len() as u64;
-        others.extend(unasked);
+        late.into_iter().for_each(|vote| self.journal.vote(vote));
         others
     }
 

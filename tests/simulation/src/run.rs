@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use raft::bugs::Bug;
 use rand_of_mad_turmoil::SeedableRng;
@@ -53,6 +54,9 @@ pub struct Manner {
     pub bug: Option<Bug>,
 }
 
+/// The first panic of this process. Whatever a member does in a task panics where nobody sees it.
+static PANIC: OnceLock<String> = OnceLock::new();
+
 /// Runs a plan, which a process does once: what libraries count or keep for a whole process (tokio counts runtimes, and chooses by that number
 /// between what is ready) would be another in a second run. [`apart`](crate::apart) runs in a process of its own.
 ///
@@ -61,6 +65,12 @@ pub struct Manner {
 /// The second time.
 pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
     raft::bugs::switch(manner.bug);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Only the first counts.
+        drop(PANIC.set(panic.to_string()));
+        usual(panic);
+    }));
     mad_turmoil::rand::set_rng(StdRng::seed_from_u64(plan.seed));
     let plan = plan.clone();
     // On a thread of its own: what libraries keep for each thread must not come from the time before the randomness was seeded.
@@ -180,6 +190,9 @@ fn step(cluster: &mut Cluster) -> Result<(), String> {
     cluster.step()?;
     if cluster.now_ms().is_multiple_of(SAMPLE_MS) {
         cluster.sample();
+    }
+    if let Some(panic) = PANIC.get() {
+        return Err(format!("a member panicked: {panic}"));
     }
     match &cluster.ledger.books().broken {
         Some(broken) => Err(broken.clone()),
