@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Bug {
+    /// In a group of four or more, what one member acknowledged counts for the others.
+    M1 = 1,
+    /// What a member acknowledges whose log went back counts for everything it was sent.
+    M2 = 2,
     /// A vote is told before it is durable, and entries of its term are written before it.
     M3 = 3,
     /// Entries are told durable before they are synced.
@@ -17,6 +21,8 @@ pub enum Bug {
     M5 = 5,
     /// A linearizable read is served before a quorum has confirmed the leader.
     M6 = 6,
+    /// A leader serves reads for as long as it was promised to lead, even when it hands over.
+    M7 = 7,
     /// Progress is told before the changes it speaks of.
     M8 = 8,
     /// A watch that was carried over an image tells its past again.

@@ -23,6 +23,8 @@ use super::machine::Machine;
 use super::outbound::Factory;
 use super::proposals::Proposals;
 use super::{Command, Types, convert};
+#[cfg(feature = "known-bugs")]
+use crate::bugs::Bug;
 use crate::error::Error;
 use crate::fuse::Fuse;
 use crate::limits;
@@ -128,6 +130,9 @@ pub(crate) struct Group {
     id: MemberId,
     cluster_id: u64,
     command_bytes_max: usize,
+    /// How long members promise not to elect another.
+    #[cfg(feature = "known-bugs")]
+    lease: Duration,
 }
 
 /// openraft lets a follower wait for the end of the leader's lease, which lasts its longest election timeout, and only
@@ -166,6 +171,12 @@ fn configuration(options: &Options) -> Result<Config, Error> {
         allow_log_reversion: Some(false),
         ..Config::default()
     };
+    #[cfg(feature = "known-bugs")]
+    let config = Config {
+        // Where a bug has a leader believe in more than members hold, finding that out must not stop it.
+        allow_log_reversion: Some([Bug::M1, Bug::M2].into_iter().any(crate::bugs::is_on)),
+        ..config
+    };
     config.validate().map_err(|error| Error::Options { option: "timing", detail: error.to_string() })
 }
 
@@ -201,6 +212,8 @@ impl Group {
             id: options.id,
             cluster_id: options.cluster_id,
             command_bytes_max: options.command_bytes_max,
+            #[cfg(feature = "known-bugs")]
+            lease: Duration::from_millis(silence(options).1),
         })
     }
 
@@ -271,8 +284,14 @@ impl Group {
 
     async fn read_index(&self) -> Result<Outcome, Refusal> {
         #[cfg(feature = "known-bugs")]
-        if crate::bugs::is_on(crate::bugs::Bug::M6) && self.leadership_now().is_self {
+        if crate::bugs::is_on(Bug::M6) && self.leadership_now().is_self {
             return Ok(Outcome::ReadIndex(self.status().applied.0));
+        }
+        #[cfg(feature = "known-bugs")]
+        if crate::bugs::is_on(Bug::M7)
+            && let Some(index) = self.applied_under_lease()
+        {
+            return Ok(Outcome::ReadIndex(index));
         }
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(Outcome::ReadIndex(linearizer.read_log_id().index())),
@@ -284,6 +303,19 @@ impl Group {
             }
             Err(RaftError::Fatal(fatal)) => Err(self.fatal(&fatal).into()),
         }
+    }
+
+    /// Bug M7: what this member has applied, if it leads and a quorum has lately promised to elect no other. That promise does not bind whom
+    /// it has itself asked to lead.
+    #[cfg(feature = "known-bugs")]
+    fn applied_under_lease(&self) -> Option<u64> {
+        use openraft::Instant as _;
+        let metrics = self.metrics.borrow_watched();
+        let promised = metrics.last_quorum_acked.is_some_and(|at| at.into_inner().elapsed() < self.lease);
+        let own_term =
+            metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term);
+        (promised && own_term && self.leadership_now().is_self).then_some(())?;
+        self.machine.applied().borrow().checked_sub(1)
     }
 
     async fn add_learner(&self, id: MemberId, member: Member) -> Result<Outcome, Refusal> {

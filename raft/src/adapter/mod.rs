@@ -13,6 +13,8 @@
 mod convert;
 pub(crate) mod fuzzing;
 pub(crate) mod group;
+#[cfg(feature = "known-bugs")]
+mod hearsay;
 mod inbound;
 mod log;
 pub(crate) mod machine;

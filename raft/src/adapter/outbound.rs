@@ -42,17 +42,29 @@ type RpcError = RPCError<Types>;
 #[derive(Clone)]
 pub(crate) struct Factory {
     peers: Peers,
+    #[cfg(feature = "known-bugs")]
+    hearsay: super::hearsay::Hearsay,
 }
 
 impl Factory {
     pub(crate) fn new(peers: Peers) -> Self {
-        Self { peers }
+        Self {
+            peers,
+            #[cfg(feature = "known-bugs")]
+            hearsay: Default::default(),
+        }
     }
 
     fn link(&self, target: u64, member: &Member, lane: Lane) -> Link {
         let target = MemberId(target);
         self.peers.learn(target, &member.peer_url);
-        Link { peers: self.peers.clone(), target, lane }
+        Link {
+            peers: self.peers.clone(),
+            target,
+            lane,
+            #[cfg(feature = "known-bugs")]
+            hearsay: self.hearsay.clone(),
+        }
     }
 }
 
@@ -77,6 +89,8 @@ pub(crate) struct Link {
     peers: Peers,
     target: MemberId,
     lane: Lane,
+    #[cfg(feature = "known-bugs")]
+    hearsay: super::hearsay::Hearsay,
 }
 
 fn rpc_error(error: CallError) -> RpcError {
@@ -157,10 +171,17 @@ impl Link {
         let trips =
             (self.lane == Lane::Pulse).then(|| Trips::new(self.peers.meters().round_trip(self.target)));
         let begun = trips.clone();
+        #[cfg(feature = "known-bugs")]
+        let hearsay = self.hearsay.stream(self.target.0);
+        #[cfg(feature = "known-bugs")]
+        let sending = hearsay.clone();
         let frames = input.map(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
             begun.iter().for_each(Trips::begin);
-            payload(&convert::append_record(&request))
+            let record = convert::append_record(&request);
+            #[cfg(feature = "known-bugs")]
+            sending.sent(&record);
+            payload(&record)
         });
         let call = client.append(self.peers.sign(self.target, frames));
         let within = limits::CONNECT_TIMEOUT * 2;
@@ -172,7 +193,15 @@ impl Link {
             Ok(Err(status)) => return Err(rpc_error(status.into())),
             Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, within)),
         };
-        Ok(Answers { stream, sent, received: 0, trips, _over: over })
+        Ok(Answers {
+            stream,
+            sent,
+            received: 0,
+            trips,
+            #[cfg(feature = "known-bugs")]
+            hearsay,
+            _over: over,
+        })
     }
 
     async fn send_snapshot(&self, vote: VoteOf<Types>, image: Image) -> Result<Bytes, StreamingError<Types>> {
@@ -231,6 +260,8 @@ struct Answers {
     sent: Arc<AtomicU64>,
     received: u64,
     trips: Option<Trips>,
+    #[cfg(feature = "known-bugs")]
+    hearsay: super::hearsay::Stream,
     /// Ends what we send when nobody awaits the answers any more.
     _over: DropGuard,
 }
@@ -249,7 +280,12 @@ impl Answers {
         self.trips.iter().for_each(Trips::end);
         let frame = frame.transpose()?;
         Some(match frame {
-            Ok(frame) => codec::decode_owned(&frame.payload).map(convert::appended).map_err(malformed),
+            Ok(frame) => {
+                let answer = codec::decode_owned(&frame.payload);
+                #[cfg(feature = "known-bugs")]
+                let answer = answer.map(|answer| self.hearsay.heard(answer));
+                answer.map(convert::appended).map_err(malformed)
+            }
             Err(status) => Err(stream_error(status)),
         })
     }

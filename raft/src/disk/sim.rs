@@ -64,6 +64,7 @@ struct State {
     syncs: u64,
     crash_after: Option<u64>,
     fail_after: Option<(u64, io::ErrorKind)>,
+    fail_sync: bool,
     capacity: Option<u64>,
 }
 
@@ -176,6 +177,7 @@ impl State {
         self.locks.clear();
         self.crash_after = None;
         self.fail_after = None;
+        self.fail_sync = false;
     }
 }
 
@@ -249,6 +251,11 @@ impl SimDisk {
     pub fn fail_after(&self, operations: u64, kind: io::ErrorKind) {
         let mut state = self.shared.state.lock();
         state.fail_after = Some((state.operations + operations, kind));
+    }
+
+    /// The next sync of a file fails, once.
+    pub fn fail_sync(&self) {
+        self.shared.state.lock().fail_sync = true;
     }
 
     /// Bytes that files may take together; `None` for no bound. What is there stays there.
@@ -498,7 +505,13 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let due = self.shared.state.lock().fail_after.is_some();
+        let due = {
+            let mut state = self.shared.state.lock();
+            if std::mem::take(&mut state.fail_sync) {
+                state.fail_after = Some((state.operations, io::ErrorKind::Other));
+            }
+            state.fail_after.is_some()
+        };
         let synced = self.operate(|state| {
             state.syncs += 1;
             let inode = &mut state.inodes[self.inode];

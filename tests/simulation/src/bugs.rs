@@ -1,18 +1,23 @@
 //! The known bugs, and how many seeds it takes to find each.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 pub use raft::bugs::Bug;
 
 use crate::apart;
-use crate::run::Failure;
+use crate::run::{Failure, Report};
 
-/// Those that are put back in our code; `docs/testing.md` says why M1, M2 and M7 are not.
+/// All of them; `docs/testing.md` says what each is.
 pub const ALL: &[Bug] = &[
+    Bug::M1,
+    Bug::M2,
     Bug::M3,
     Bug::M4,
     Bug::M5,
     Bug::M6,
+    Bug::M7,
     Bug::M8,
     Bug::M9,
     Bug::M10,
@@ -46,6 +51,33 @@ pub fn hunt(
         }
     }
     Ok(None)
+}
+
+/// Which seeds found a bug, and by what.
+#[derive(Clone, Debug, Default)]
+pub struct Finds {
+    tried: u64,
+    found: Vec<u64>,
+    by: BTreeMap<String, u64>,
+}
+
+impl Finds {
+    /// What came of a seed.
+    pub fn take(&mut self, seed: u64, outcome: &Result<Report, Failure>) {
+        self.tried += 1;
+        if let Err(failure) = outcome {
+            self.found.push(seed);
+            let invariant = failure.broken.split(':').next().unwrap_or_default();
+            *self.by.entry(invariant.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+impl fmt::Display for Finds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.found.iter().min();
+        write!(f, "{} of {} seeds, first {first:?}, by {:?}", self.found.len(), self.tried, self.by)
+    }
 }
 
 /// The name of a bug.

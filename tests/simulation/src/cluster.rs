@@ -16,7 +16,7 @@ use turmoil::Sim;
 
 use crate::invariants::convergence::Stand;
 use crate::ledger::Ledger;
-use crate::limits::{LATENCY_MS, SEGMENTS, TICK};
+use crate::limits::{LATENCY_MS, POWER_BACK_MS, SEGMENTS, TICK};
 use crate::load::{self, Desk, Order};
 use crate::plan::Plan;
 use crate::site::{Setup, Site, peer_url};
@@ -58,6 +58,8 @@ pub enum Later {
     Move(usize),
     /// A disk has space again.
     Space(usize),
+    /// The power fails.
+    Crash(usize),
 }
 
 /// The cluster of a run.
@@ -94,7 +96,7 @@ impl Cluster {
             .tcp_capacity(SEGMENTS)
             .enable_random_order()
             .build();
-        let ledger = Ledger::new(loud);
+        let ledger = Ledger::new(plan.members, loud);
         let names: Vec<String> = (1..=plan.members).map(|number| format!("m{number}")).collect();
         let setup = Setup {
             founders: names.iter().map(|name| (name.clone(), peer_url(name))).collect(),
@@ -114,6 +116,7 @@ impl Cluster {
             late: Mutex::default(),
             orders: Mutex::default(),
             done: Mutex::default(),
+            deafened: Mutex::default(),
             stop: CancellationToken::new(),
             quiet: CancellationToken::new(),
             compacts: plan.compacts,
@@ -162,6 +165,12 @@ impl Cluster {
                 self.ended(at, &reason);
             }
         }
+        let voted = self.ledger.books().armed.take();
+        voted.into_iter().for_each(|(number, leads)| self.voted(number - 1, leads));
+        let deafened: Vec<String> = self.desk.deafened.lock().drain(..).collect();
+        for name in deafened {
+            self.deafen(&name);
+        }
         let done: Vec<Order> = self.desk.done.lock().drain(..).collect();
         done.into_iter().for_each(|order| self.done(&order));
         Ok(())
@@ -187,14 +196,21 @@ impl Cluster {
                 self.sites[at].usual_pace();
             }
             Later::Space(at) => self.sites[at].disk().set_capacity(None),
+            Later::Crash(at) => {
+                let crash = self.any_crash();
+                self.down(at, crash);
+                let pause = self.chance.random_range(POWER_BACK_MS / 8..POWER_BACK_MS);
+                self.later(pause, Later::Up(at));
+            }
         }
     }
 
     /// Mends everything that mends at once.
     pub fn heal(&mut self) {
+        self.ledger.books().armed.disarm();
         let agenda = std::mem::take(&mut self.agenda);
         // What would strike again is left out.
-        let mends = agenda.into_values().filter(|later| !matches!(later, Later::Hold(..)));
+        let mends = agenda.into_values().filter(|later| !matches!(later, Later::Hold(..) | Later::Crash(_)));
         mends.for_each(|later| self.happen(later));
         for at in 0..self.sites.len() {
             if self.fates[at] == Fate::Down {
@@ -278,7 +294,7 @@ impl Cluster {
         let (name, add) = match order {
             Order::Add(name) => (name, true),
             Order::Remove(name) => (name, false),
-            Order::Lead(_) => return,
+            Order::Lead { .. } => return,
         };
         let Some(at) = self.sites.iter().position(|site| site.name == *name) else { return };
         if add {

@@ -1,6 +1,7 @@
 //! Everything that is seen of a run, by the members' witnesses, by watches inside of them, by clients; held against the
 //! invariants as it comes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use check::log::Change;
@@ -15,12 +16,45 @@ use crate::invariants::committed::Committed;
 use crate::invariants::hashes::Hashes;
 use crate::invariants::leaders::Leaders;
 use crate::invariants::logs::Logs;
+use crate::invariants::majority::Majority;
 use crate::invariants::revisions::Revisions;
 use crate::invariants::votes::Silence;
 use crate::trace::Trace;
 
 /// What the keys of leases begin with.
 pub const LEASED: &str = "l/";
+
+/// Members that are to crash when they vote: what they promise must have been durable before anybody heard of it.
+#[derive(Default)]
+pub struct Armed {
+    /// By number, and how many more times.
+    members: BTreeMap<usize, u32>,
+    voted: Vec<(usize, bool)>,
+}
+
+impl Armed {
+    /// A member is to crash so many times.
+    pub fn arm(&mut self, member: usize, times: u32) {
+        self.members.insert(member, times);
+    }
+
+    /// None is any more.
+    pub fn disarm(&mut self) {
+        self.members.clear();
+    }
+
+    /// Who is to crash now, and whether it accepted a leader.
+    pub fn take(&mut self) -> Vec<(usize, bool)> {
+        std::mem::take(&mut self.voted)
+    }
+
+    fn voted(&mut self, member: usize, leads: bool) {
+        if let Some(times) = self.members.get_mut(&member).filter(|times| **times > 0) {
+            *times -= 1;
+            self.voted.push((member, leads));
+        }
+    }
+}
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -49,6 +83,9 @@ pub struct Books {
     /// What was committed.
     pub committed: Committed,
     logs: Logs,
+    majority: Majority,
+    /// Who crashes when it next votes.
+    pub armed: Armed,
 }
 
 impl Books {
@@ -78,6 +115,7 @@ impl Books {
 
     fn voted(&mut self, member: usize, id: u64, vote: Voted) {
         self.note(format_args!("m{member} votes {vote:?}"));
+        self.armed.voted(member, vote.leads);
         if vote.leads {
             let led = self.leaders.leads(vote.term.0, vote.candidate);
             self.hold("one leader per term", led);
@@ -88,6 +126,7 @@ impl Books {
 
     fn appended(&mut self, member: usize, entry: Seen) {
         self.note(format_args!("m{member} takes {}.{} {:08x}", entry.term.0, entry.index.0, entry.digest));
+        self.majority.appended(member, entry);
         let matched = self.logs.appended(member, entry);
         self.hold("log matching", matched);
         let kept_still = self.silence.appended(member, entry.index.0);
@@ -99,12 +138,14 @@ impl Books {
         self.note(format_args!("m{member} applies {}.{}", command.term.0, command.index.0));
         let same = self.committed.applied(member, command);
         self.hold("what is committed stays", same);
+        let taken = self.majority.applied(member, command);
+        self.hold("a majority takes what is committed", taken);
     }
 }
 
 impl Ledger {
-    /// An empty one.
-    pub fn new(loud: bool) -> Self {
+    /// An empty one, of a group that so many members found.
+    pub fn new(founders: usize, loud: bool) -> Self {
         let books = Books {
             now_ms: 0,
             trace: Trace::new(loud),
@@ -116,6 +157,8 @@ impl Ledger {
             leaders: Leaders::default(),
             committed: Committed::default(),
             logs: Logs::default(),
+            majority: Majority::new(founders),
+            armed: Armed::default(),
         };
         Self { books: Arc::new(Mutex::new(books)) }
     }
@@ -198,6 +241,7 @@ impl Witness for Eye {
         books.note(format_args!("m{} drops from {}", self.member, from.0));
         books.coverage.hit("logs truncated");
         books.logs.truncated(self.member, from.0);
+        books.majority.truncated(self.member, from.0);
     }
 
     fn applied(&self, command: Seen) {

@@ -17,6 +17,8 @@ pub const HEARTBEAT_MS: u64 = 50;
 pub const ELECTION_MS: u64 = 300;
 /// Longest time a message takes on a healthy network, in milliseconds.
 pub const LATENCY_MS: u64 = 4;
+/// Longest until the power is back, in milliseconds.
+pub const POWER_BACK_MS: u64 = 200;
 /// Segments in flight on one simulated connection.
 pub const SEGMENTS: usize = 4096;
 /// Bytes of a segment of the log: the smallest, so that runs are long enough to fill some.
@@ -33,5 +35,9 @@ pub const STEPS: u64 = 3_000_000;
 pub const ORDER: Duration = Duration::from_secs(15);
 /// Pause between two attempts at an order.
 pub const ORDER_PAUSE: Duration = Duration::from_millis(150);
+/// Reads from a leader that hands over, and the pause between two: about as long as a new leader needs to be found out about.
+pub const HAND_OVER_READS: usize = 12;
+/// See there. Longer than a question and its answer take.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 /// Lines of the trace that a failure shows.
 pub const TRACE_TAIL: usize = 60;

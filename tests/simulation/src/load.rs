@@ -28,7 +28,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::invariants::leases::Lease;
 use crate::invariants::reads::Read;
 use crate::ledger::{LEASED, Ledger};
-use crate::limits::{CLIENTS, LESSEES, ORDER, ORDER_PAUSE};
+use crate::limits::{CLIENTS, HAND_OVER_PAUSE, HAND_OVER_READS, LESSEES, ORDER, ORDER_PAUSE};
 use crate::site::{client_url, peer_url};
 use crate::wire;
 
@@ -39,8 +39,13 @@ pub enum Order {
     Add(String),
     /// Remove the member of this name.
     Remove(String),
-    /// Have the member of this name lead.
-    Lead(String),
+    /// Have the member of this name lead, perhaps deafening the one that leads now.
+    Lead {
+        /// Who.
+        name: String,
+        /// Whether.
+        deaf: bool,
+    },
 }
 
 /// What clients share with the driver.
@@ -63,6 +68,8 @@ pub struct Desk {
     pub orders: Mutex<VecDeque<Order>>,
     /// What was done.
     pub done: Mutex<Vec<Order>>,
+    /// Who is asked to hand over, and must not hear from the others from now on.
+    pub deafened: Mutex<Vec<String>>,
     /// Ends the calls.
     pub stop: CancellationToken,
     /// All calls have ended.
@@ -108,7 +115,7 @@ pub async fn run(desk: Arc<Desk>) {
     if desk.compacts {
         calls.spawn(compactor(desk.clone()));
     }
-    tasks.spawn(operator(desk.clone()));
+    tasks.spawn(operator(desk.clone(), begin));
     for (at, (plan, told)) in desk.watches.iter().enumerate() {
         let members: Vec<Channel> = desk
             .members
@@ -154,21 +161,35 @@ async fn reader(desk: Arc<Desk>, begin: Instant) {
         let mut kv = KvClient::new(desk.any(&mut chance));
         for _ in 0..6 {
             let agreed = chance.random_range(0..2) == 0;
-            let request = pb::RangeRequest {
-                key: PREFIX.into(),
-                range_end: "w0".into(),
-                serializable: !agreed,
-                ..Default::default()
-            };
-            let invoked = now_ns(begin);
-            if let Ok(Ok(answer)) = timeout(CALL, kv.range(request)).await
-                && let Some(read) = understood(&answer.into_inner(), invoked, agreed)
-            {
-                desk.ledger.note(format_args!("read of all at {}", read.revision));
-                desk.reads.lock().push(read);
-            }
+            read_all(&desk, &mut kv, agreed, begin).await;
             sleep(Duration::from_millis(chance.random_range(20..90))).await;
         }
+    }
+}
+
+async fn read_all(desk: &Desk, kv: &mut KvClient<Channel>, agreed: bool, begin: Instant) {
+    let request = pb::RangeRequest {
+        key: PREFIX.into(),
+        range_end: "w0".into(),
+        serializable: !agreed,
+        ..Default::default()
+    };
+    let invoked = now_ns(begin);
+    if let Ok(Ok(answer)) = timeout(CALL, kv.range(request)).await
+        && let Some(read) = understood(&answer.into_inner(), invoked, agreed)
+    {
+        desk.ledger.note(format_args!("read of all at {}", read.revision));
+        desk.reads.lock().push(read);
+    }
+}
+
+/// Reads from a leader that hands over, and may not know that another leads.
+async fn read_on(desk: &Desk, leader: Channel, begin: Instant) {
+    for _ in 0..HAND_OVER_READS {
+        let turn = sleep(HAND_OVER_PAUSE);
+        let mut kv = KvClient::new(leader.clone());
+        drop(timeout(HAND_OVER_PAUSE, read_all(desk, &mut kv, true, begin)).await);
+        turn.await;
     }
 }
 
@@ -292,7 +313,7 @@ async fn tenancy(
     desk.ledger.note(format_args!("lease {id} granted"));
     let revision = attach(desk, chance, id, number, begin).await?;
     change(&|lease| lease.attached = Some(revision));
-    for _ in 0..chance.random_range(0..8) {
+    for _ in 0..chance.random_range(0..12) {
         pause(desk, Duration::from_millis(ttl_s as u64 * 1000 / 3)).await;
         if desk.stop.is_cancelled() {
             break;
@@ -357,7 +378,7 @@ async fn attach(
 }
 
 /// Does what is ordered, one after the other, as long as it takes.
-async fn operator(desk: Arc<Desk>) {
+async fn operator(desk: Arc<Desk>, begin: Instant) {
     let mut chance = desk.chance(400);
     loop {
         let order = desk.orders.lock().pop_front();
@@ -366,7 +387,7 @@ async fn operator(desk: Arc<Desk>) {
             continue;
         };
         let tries = async {
-            while let Err(status) = carry_out(&order, desk.any(&mut chance)).await {
+            while let Err(status) = carry_out(&desk, &order, desk.any(&mut chance), begin).await {
                 desk.ledger.note(format_args!("{order:?} is refused: {}", status.code()));
                 sleep(ORDER_PAUSE).await;
             }
@@ -379,7 +400,7 @@ async fn operator(desk: Arc<Desk>) {
     }
 }
 
-async fn carry_out(order: &Order, member: Channel) -> Result<(), Status> {
+async fn carry_out(desk: &Desk, order: &Order, member: Channel, begin: Instant) -> Result<(), Status> {
     let mut cluster = ClusterClient::new(member.clone());
     let within = |_| Status::deadline_exceeded("no answer");
     let list = cluster.member_list(pb::MemberListRequest { linearizable: true });
@@ -401,15 +422,35 @@ async fn carry_out(order: &Order, member: Channel) -> Result<(), Status> {
                     .map_err(within)??;
             }
         }
-        Order::Lead(name) => {
+        Order::Lead { name, deaf } => {
             if let Some(target_id) = find(name) {
-                let request = pb::MoveLeaderRequest { target_id };
                 let mut maintenance = MaintenanceClient::new(member);
-                let moved = maintenance.move_leader(request);
-                // Only the leader takes it; whoever asks another is told so, and that is as good as any answer.
-                drop(timeout(CALL, moved).await);
+                let status = maintenance.status(pb::StatusRequest::default());
+                let leads = timeout(CALL, status).await.map_err(within)??.into_inner().leader;
+                let leads = members.iter().find(|member| member.id == leads).map(|member| &member.peer_ur_ls);
+                let names = desk.members.lock().clone();
+                let leader =
+                    names.iter().find(|name| leads.is_some_and(|urls| urls.contains(&peer_url(name))));
+                let leader = leader.ok_or_else(|| Status::unavailable("nobody leads"))?;
+                hand_over(desk, leader, target_id, *deaf, begin).await;
             }
         }
     }
     Ok(())
+}
+
+/// Asks the leader to have another member lead; perhaps so that it hears nothing of how that goes.
+async fn hand_over(desk: &Desk, leader: &str, target_id: u64, deaf: bool, begin: Instant) {
+    let mut maintenance = MaintenanceClient::new(channel(leader));
+    let moved = timeout(CALL, maintenance.move_leader(pb::MoveLeaderRequest { target_id }));
+    let moved = if deaf {
+        desk.deafened.lock().push(leader.to_owned());
+        tokio::join!(moved, read_on(desk, channel(leader), begin)).0
+    } else {
+        moved.await
+    };
+    // Whoever is asked to lead may be down; then there is nothing to wait for.
+    if let Ok(Ok(_)) = moved {
+        desk.ledger.books().coverage.hit("leaders that handed over when asked to");
+    }
 }

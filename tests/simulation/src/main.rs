@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use clap::Parser;
 use parking_lot::Mutex;
-use simulation_tests::bugs::{Bug, hunt, named};
+use simulation_tests::bugs::{self, Bug, Finds, hunt, named};
 use simulation_tests::coverage::Coverage;
 use simulation_tests::plan::plan;
 use simulation_tests::run::{Failure, Manner, Report, run};
@@ -32,6 +32,9 @@ struct Arguments {
     /// Switch a known bug on (M4, say), and stop at the first seed that finds it.
     #[arg(long, value_parser = named)]
     bug: Option<Bug>,
+    /// Switch each known bug on in turn, and count the seeds that find it.
+    #[arg(long)]
+    census: bool,
     /// Run the first seed and print what came of it for a program.
     #[arg(long, hide = true)]
     told: bool,
@@ -73,6 +76,9 @@ fn main() -> anyhow::Result<()> {
         return aloud(&arguments);
     }
     let program = std::env::current_exe().context("finding this program")?;
+    if arguments.census {
+        return census(&program, &arguments);
+    }
     match arguments.bug {
         Some(bug) => look_for(&program, bug, &arguments),
         None => all(&program, &arguments),
@@ -101,19 +107,47 @@ fn look_for(program: &Path, bug: Bug, arguments: &Arguments) -> anyhow::Result<(
     }
 }
 
+/// Looks for every bug with every seed.
+fn census(program: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    for bug in bugs::ALL {
+        let mut finds = Finds::default();
+        each(program, Some(*bug), arguments, |seed, outcome| finds.take(seed, outcome))?;
+        println!("{bug:?}: {finds}");
+    }
+    Ok(())
+}
+
 /// Runs all seeds.
 fn all(program: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut results = Results::default();
+    each(program, None, arguments, |seed, outcome| results.take(seed, outcome))?;
+    let Results { mut failed, coverage } = results;
+    failed.sort_unstable();
+    let hours = coverage.of("simulated ms") as f64 / 3_600_000.0;
+    println!("{} seeds, {hours:.2} simulated hours, {} failed {failed:?}", arguments.seeds, failed.len());
+    print!("{coverage}");
+    anyhow::ensure!(failed.is_empty(), "{} of {} seeds failed", failed.len(), arguments.seeds);
+    Ok(())
+}
+
+/// Runs the seeds asked for, as many at a time as asked for, and hands over what comes of each.
+fn each(
+    program: &Path,
+    bug: Option<Bug>,
+    arguments: &Arguments,
+    take: impl FnMut(u64, &Result<Report, Failure>) + Send,
+) -> anyhow::Result<()> {
     let end = arguments.seed + arguments.seeds;
     let next = AtomicU64::new(arguments.seed);
-    let results = Mutex::new(Results::default());
+    let take = Mutex::new(take);
     let work = || -> anyhow::Result<()> {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
                 return Ok(());
             }
-            let outcome = apart::run(program, seed, None)?;
-            results.lock().take(seed, &outcome);
+            let outcome = apart::run(program, seed, bug)?;
+            (take.lock())(seed, &outcome);
         }
     };
     std::thread::scope(|scope| {
@@ -121,12 +155,5 @@ fn all(program: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         workers.into_iter().try_for_each(|worker| {
             worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
         })
-    })?;
-    let Results { mut failed, coverage } = results.into_inner();
-    failed.sort_unstable();
-    let hours = coverage.of("simulated ms") as f64 / 3_600_000.0;
-    println!("{} seeds, {hours:.2} simulated hours, {} failed {failed:?}", arguments.seeds, failed.len());
-    print!("{coverage}");
-    anyhow::ensure!(failed.is_empty(), "{} of {} seeds failed", failed.len(), arguments.seeds);
-    Ok(())
+    })
 }

@@ -40,11 +40,13 @@ pub enum Fault {
     Delay(Who),
     /// Now and then what is sent between a member and the others is lost.
     Lose(Who),
+    /// Nothing goes between the leader and the others, and who votes crashes a little later.
+    Depose,
     /// A disk hangs.
     DiskHang(Who),
     /// A disk is slow.
     DiskSlow(Who),
-    /// One operation of a disk fails.
+    /// One operation of a disk fails; perhaps the power fails a little later.
     DiskError(Who),
     /// A disk is full.
     DiskFull(Who),
@@ -60,6 +62,8 @@ pub enum Fault {
     Remove(Who),
     /// Another member is asked to lead.
     Transfer(Who),
+    /// A follower is asked to lead, and the leader hears nothing of how that goes on.
+    DeafTransfer(usize),
 }
 
 /// What a run is.
@@ -91,7 +95,7 @@ const COMMON: &[Weighted] = &[
     (Fault::Crash, 8),
     (Fault::DiskHang, 3),
     (Fault::DiskSlow, 2),
-    (Fault::DiskError, 3),
+    (Fault::DiskError, 5),
     (Fault::DiskFull, 2),
 ];
 
@@ -130,6 +134,9 @@ pub fn plan(seed: u64) -> Plan {
         let who = who(&mut chance);
         strikes.push((chance.random_range(500..load_ms / 2), fault(who)));
     }
+    if members > 1 && chance.random_range(0..4) > 0 {
+        strikes.push((chance.random_range(300..load_ms - 600), leading(&mut chance)));
+    }
     if members < 5 && chance.random_range(0..4) == 0 {
         strikes.push((chance.random_range(100..load_ms / 2), Fault::Add));
     }
@@ -166,6 +173,14 @@ fn common(chance: &mut StdRng, members: usize) -> Fault {
     fault(who(chance))
 }
 
+/// A fault around a change of leader, when most is promised in the least time.
+fn leading(chance: &mut StdRng) -> Fault {
+    match chance.random_range(0..2) {
+        0 => Fault::Depose,
+        _ => Fault::DeafTransfer(chance.random_range(0..4)),
+    }
+}
+
 impl Fault {
     /// Its name, in the counts of what happened.
     pub fn name(&self) -> &'static str {
@@ -181,6 +196,7 @@ impl Fault {
             Self::Flap(_) => "fault: flapping",
             Self::Delay(_) => "fault: delay",
             Self::Lose(_) => "fault: loss",
+            Self::Depose => "fault: cut off, and voters crash",
             Self::DiskHang(_) => "fault: disk hangs",
             Self::DiskSlow(_) => "fault: disk is slow",
             Self::DiskError(_) => "fault: disk fails once",
@@ -191,6 +207,7 @@ impl Fault {
             Self::Add => "fault: member added",
             Self::Remove(_) => "fault: member removed",
             Self::Transfer(_) => "fault: leadership transferred",
+            Self::DeafTransfer(_) => "fault: deaf while handing over",
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::plan::{Fault, Who};
 /// Records of a segment without which a flipped bit might be in its very last write, which looks like a torn one.
 const RECORDS_MIN: usize = 40;
 
+/// Votes of one member that a crash follows: for whom it elects, for whom it finds leading when it is back, and again.
+const VOTES: u32 = 3;
+
 impl Cluster {
     /// Strikes. What cannot be struck, because nobody is there, is not counted.
     pub fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
@@ -45,7 +48,11 @@ impl Cluster {
             _ => {}
         }
         let Some(at) = self.target(fault).and_then(|who| self.who(who)) else { return Ok(false) };
-        let ms = self.chance.random_range(200..1600);
+        let mut ms = self.chance.random_range(200..1600);
+        if self.chance.random_range(0..3) == 0 {
+            // Long enough for leases to end meanwhile.
+            ms += 1500;
+        }
         match fault {
             Fault::Crash(_) => self.crash(at),
             Fault::Cut(_) => self.cut(at, ms, false),
@@ -74,6 +81,7 @@ impl Cluster {
                 cluster.sim.set_link_fail_rate(name.as_str(), other.as_str(), 0.03);
                 cluster.later(ms, Later::Reliable(name, other));
             }),
+            Fault::Depose => self.depose(at, ms),
             Fault::DiskHang(_) => self.hang(at, ms),
             Fault::DiskSlow(_) => {
                 let latency = Duration::from_millis(self.chance.random_range(10..120));
@@ -82,8 +90,15 @@ impl Cluster {
             }
             Fault::DiskError(_) => {
                 self.faulty.insert(at);
-                let after = self.chance.random_range(0..6);
-                self.sites[at].disk().fail_after(after, io::ErrorKind::Other);
+                let disk = self.sites[at].disk();
+                match self.chance.random_range(0..2) {
+                    0 => disk.fail_after(self.chance.random_range(0..6), io::ErrorKind::Other),
+                    _ => disk.fail_sync(),
+                }
+                if self.chance.random_range(0..3) > 0 {
+                    let pause = self.chance.random_range(50..500);
+                    self.later(pause, Later::Crash(at));
+                }
             }
             Fault::DiskFull(_) => {
                 let disk = self.sites[at].disk();
@@ -92,8 +107,6 @@ impl Cluster {
                 self.later(ms, Later::Space(at));
             }
             Fault::Stall(_) => {
-                // Long enough for a lease to end meanwhile, as this member sees it.
-                let ms = ms + self.chance.random_range(0..1500);
                 self.hang(at, ms);
                 self.cut(at, ms, true);
             }
@@ -103,9 +116,11 @@ impl Cluster {
                 let name = self.sites[at].name.clone();
                 self.desk.orders.lock().push_back(Order::Remove(name));
             }
-            Fault::Transfer(_) => {
-                let name = self.sites[at].name.clone();
-                self.desk.orders.lock().push_back(Order::Lead(name));
+            Fault::Transfer(_) | Fault::DeafTransfer(_) => {
+                let (name, deaf) = (self.sites[at].name.clone(), matches!(fault, Fault::DeafTransfer(_)));
+                self.desk.orders.lock().push_back(Order::Lead { name, deaf });
+                // Counted when somebody is asked.
+                return Ok(!deaf);
             }
             Fault::CrashAll | Fault::CrashMajority | Fault::Add => {}
         }
@@ -132,6 +147,8 @@ impl Cluster {
             | Fault::Wipe(who)
             | Fault::Remove(who)
             | Fault::Transfer(who) => Some(who),
+            Fault::Depose => Some(Who::Leader),
+            Fault::DeafTransfer(number) => Some(Who::Follower(number)),
             Fault::CrashMajority | Fault::CrashAll | Fault::Add => None,
         }
     }
@@ -162,6 +179,35 @@ impl Cluster {
         let others: Vec<String> =
             self.sites.iter().map(|site| site.name.clone()).filter(|other| *other != name).collect();
         others.into_iter().for_each(|other| act(self, name.clone(), other));
+    }
+
+    /// The leader is cut off. It and some of the others crash when they vote: on electing another, and on hearing of that.
+    fn depose(&mut self, leader: usize, ms: u64) {
+        for at in 0..self.sites.len() {
+            if at == leader || self.chance.random_range(0..2) == 0 {
+                self.ledger.books().armed.arm(self.sites[at].number, VOTES);
+            }
+        }
+        self.cut(leader, ms, false);
+    }
+
+    /// Somebody who is to crash then has voted: the machine stops before its candidate can lead, or when it has entries of a leader.
+    pub fn voted(&mut self, at: usize, leads: bool) {
+        let pause = self.chance.random_range(if leads { 10..200 } else { 0..8 });
+        self.later(pause, Later::Crash(at));
+        self.ledger.books().coverage.hit("crashes after a vote");
+    }
+
+    /// A leader that is asked to hand over hears nothing from the others for a while.
+    pub fn deafen(&mut self, name: &str) {
+        let Some(at) = self.sites.iter().position(|site| site.name == name) else { return };
+        let ms = self.chance.random_range(150..500);
+        self.each_link(at, |cluster, name, other| {
+            cluster.sim.partition_oneway(other.as_str(), name.as_str());
+            cluster.later(ms, Later::Repair(name, other));
+        });
+        self.ledger.note(format_args!("{name} is to hand over, and hears nothing"));
+        self.ledger.books().coverage.hit(Fault::DeafTransfer(at).name());
     }
 
     fn cut(&mut self, at: usize, ms: u64, clients_too: bool) {

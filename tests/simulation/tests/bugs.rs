@@ -36,10 +36,13 @@ macro_rules! bugs {
 }
 
 bugs! {
-    entries_are_written_before_the_vote: M3 from 36,
+    a_quorum_is_counted_wrongly: M1 from 0,
+    stale_acknowledgements_count: M2 from 14,
+    entries_are_written_before_the_vote: M3 from 0,
     entries_are_told_durable_before_they_are: M4 from 0,
     the_applied_index_is_written_apart: M5 from 3,
     reads_are_not_confirmed: M6 from 0,
+    reads_are_served_under_a_lease: M7 from 1,
     progress_runs_ahead: M8 from 0,
     watches_are_told_twice_after_an_image: M9 from 4,
     slow_watches_lose_changes: M10 from 1,
@@ -49,6 +52,6 @@ bugs! {
     reads_depend_on_what_was_removed_here: M14 from 4,
     old_leaders_end_leases: M15 from 10,
     wiped_members_vote: M16 from 5,
-    failed_syncs_are_tried_again: M17 from 98,
+    failed_syncs_are_tried_again: M17 from 4,
     damaged_logs_pass_for_shorter_ones: M18 from 2,
 }

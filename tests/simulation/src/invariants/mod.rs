@@ -7,6 +7,7 @@ pub mod leaders;
 pub mod leases;
 pub mod linearizable;
 pub mod logs;
+pub mod majority;
 pub mod reads;
 pub mod revisions;
 pub mod votes;
