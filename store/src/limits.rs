@@ -96,7 +96,10 @@ pub const JOIN_ATTEMPTS: u32 = 5;
 pub const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// Keys in one message of a streamed range.
-pub const RANGE_STREAM_KEYS: usize = 500;
+pub const RANGE_STREAM_KEYS: usize = 1000;
+
+/// Bytes of keys and values after which a message of a streamed range ends. With one more value it is below what clients take.
+pub const RANGE_STREAM_BYTES: usize = 1 << 20;
 
 /// Renewals of one stream that are on their way at the same time.
 pub const KEEP_ALIVES_PER_STREAM: usize = 256;

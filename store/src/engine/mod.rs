@@ -102,6 +102,11 @@ pub trait Reader: Send + Sync {
     /// A cursor over `lower <= key < upper`, not yet positioned. It sees the content as of this call, whatever is
     /// written while it lives.
     fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a>;
+
+    /// The same for a look at much that is not soon looked at again: it does not push out of memory what is.
+    fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        self.cursor(lower, upper)
+    }
 }
 
 /// A position in key order.

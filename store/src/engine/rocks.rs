@@ -211,7 +211,18 @@ impl Reader for Database {
     }
 
     fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        self.scan(ReadOptions::default(), lower, upper)
+    }
+
+    fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
         let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        self.scan(options, lower, upper)
+    }
+}
+
+impl Database {
+    fn scan<'a>(&'a self, mut options: ReadOptions, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
         options.set_iterate_lower_bound(lower);
         options.set_iterate_upper_bound(upper);
         Box::new(RocksCursor { iterator: self.db.raw_iterator_opt(options) })

@@ -34,6 +34,11 @@ impl Machine {
         self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.range(range))
     }
 
+    /// [`Machine::page`] on behalf of a caller.
+    pub fn page_as(&self, caller: &Caller, range: &Range) -> Result<RangeResult, Failure> {
+        self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.page(range))
+    }
+
     /// [`Machine::read_only_txn`] on behalf of a caller.
     pub fn read_only_txn_as(&self, caller: &Caller, txn: &Txn) -> Result<TxnResult, Failure> {
         let check = |rights: &Rights<'_>| rights.txn(txn, &mut |lease| self.lease_keys(lease));

@@ -33,7 +33,9 @@ use crate::auth::{self, Published, State};
 use crate::backup::{self, export};
 use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
-use crate::limits::{HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RECENT_KEYS_BYTES_MAX};
+use crate::limits::{
+    HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX,
+};
 use crate::metrics::Metrics;
 use crate::mvcc::alarms::{self, Raised};
 use crate::mvcc::draft::{Failure, check_readable, too_large};
@@ -167,6 +169,16 @@ impl Machine {
             let found = scan::range(reader, &Overlay::default(), range, at, RANGE_BYTES_MAX)?;
             let result = found.map_err(|scan::TooLarge| too_large(RANGE_BYTES_MAX))?;
             Ok((at, result))
+        })?;
+        Ok(RangeResult { revision: Revision(facts.revision), ..result })
+    }
+
+    /// Reads the beginning of a range, see [`scan::page`].
+    pub fn page(&self, range: &Range) -> Result<RangeResult, Failure> {
+        let (facts, result) = self.read(|reader, facts| {
+            check_readable(range, facts)?;
+            let at = if range.revision.0 > 0 { range.revision.0 } else { facts.revision };
+            Ok((at, scan::page(reader, range, at, RANGE_STREAM_BYTES)?))
         })?;
         Ok(RangeResult { revision: Revision(facts.revision), ..result })
     }

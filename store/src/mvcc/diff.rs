@@ -30,7 +30,7 @@ pub fn cursor<'a>(reader: &'a dyn Reader, keys: &KeyRange) -> Result<Option<Box<
     if lower >= upper {
         return Ok(None);
     }
-    let mut cursor = reader.cursor(&lower, &upper);
+    let mut cursor = reader.passing(&lower, &upper);
     cursor.seek(&lower)?;
     Ok(Some(cursor))
 }

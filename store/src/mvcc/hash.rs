@@ -8,7 +8,7 @@ use crate::engine::{Cursor, Reader};
 /// has made unreadable does not count, whether or not it has been removed from this member's disk.
 pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32, Error> {
     let (lower, upper) = layout::table(layout::VERSIONS);
-    let mut cursor = reader.cursor(&lower, &upper);
+    let mut cursor = reader.passing(&lower, &upper);
     cursor.seek(&lower)?;
     let mut content = Content::new(compacted, revision);
     while let Some((entry, record)) = cursor.entry() {

@@ -29,7 +29,11 @@ pub fn visit(
         return Ok(());
     }
     let mut cursor = overlay.over(reader.cursor(&lower, &upper), &upper);
-    cursor.seek(&lower)?;
+    walk(cursor.as_mut(), &lower, at, visit)
+}
+
+fn walk(cursor: &mut dyn Cursor, lower: &[u8], at: i64, visit: &mut Visitor<'_>) -> Result<(), Error> {
+    cursor.seek(lower)?;
     let mut group = Vec::new();
     while let Some((entry, record)) = cursor.entry() {
         let (found, revision) = layout::split_version_key(entry)?;
@@ -37,7 +41,7 @@ pub fn visit(
             // Too new: step or seek to what the key was at the time.
             group.clear();
             group.extend_from_slice(found);
-            skip_newer(cursor.as_mut(), &group, at)?;
+            skip_newer(cursor, &group, at)?;
             continue;
         }
         let version = Version::decode(record)?;
@@ -46,7 +50,7 @@ pub fn visit(
         }
         group.clear();
         group.extend_from_slice(found);
-        skip_group(cursor.as_mut(), &mut group)?;
+        skip_group(cursor, &mut group)?;
     }
     Ok(())
 }
@@ -127,6 +131,30 @@ pub fn range(
         if bytes > bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(if bytes > bytes_max { Err(TooLarge) } else { Ok(result) })
+}
+
+/// Reads the beginning of a range at a revision that is known to be readable: as many keys as its limit, and until there are
+/// `bytes_max`. Looks no further, so it counts what it found; there may be more.
+pub fn page(reader: &dyn Reader, range: &Range, at: i64, bytes_max: usize) -> Result<RangeResult, Error> {
+    let mut result = RangeResult { revision: Revision(at), ..RangeResult::default() };
+    let (lower, upper) = layout::range_bounds(&range.keys);
+    if lower >= upper {
+        return Ok(result);
+    }
+    let mut bytes = 0;
+    walk(reader.passing(&lower, &upper).as_mut(), &lower, at, &mut |group, revision, version| {
+        if result.kvs.len() == range.limit || bytes >= bytes_max {
+            result.more = true;
+            return ControlFlow::Break(());
+        }
+        if let Some(kv) = version.key_value(|| layout::group_key(group), revision, !range.keys_only) {
+            bytes += kv.key.len() + kv.value.len();
+            result.count += 1;
+            result.kvs.push(kv);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(result)
 }
 
 /// The answer does not fit.

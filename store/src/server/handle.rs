@@ -414,6 +414,23 @@ impl Handle {
         self.blocking(move || machine.range_as(&caller, &range)).await
     }
 
+    /// The beginning of a range, see [`Machine::page`].
+    pub(crate) async fn page(&self, range: Range) -> Result<RangeResult, Error> {
+        validate::range(&range)?;
+        match self.caller {
+            Caller::Trusted | Caller::Nobody => self.page_once(range).await,
+            Caller::User(_) => patiently!(self, |member| member.page_once(range.clone()).await),
+        }
+    }
+
+    async fn page_once(&self, range: Range) -> Result<RangeResult, Error> {
+        if !range.serializable {
+            self.confirm().await?;
+        }
+        let (machine, caller) = (self.shared.machine.clone(), self.caller.clone());
+        self.blocking(move || machine.page_as(&caller, &range)).await
+    }
+
     async fn read_only_txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         // Serializable only if every read in it says so.
         let local = !txn.success.is_empty() && txn.success.iter().chain(&txn.failure).all(is_serializable);

@@ -58,9 +58,10 @@ impl pb::kv_server::Kv for Api {
         if shaping.is_some() {
             return Err(Status::unimplemented("etcdserver: a sorted or filtered range cannot be streamed"));
         }
-        let pages = stream::try_unfold(Some((api, range, None)), |state| async move {
-            let Some((api, range, pinned)) = state else { return Ok(None) };
-            api.page(range, pinned).await.map(Some)
+        let rest = Rest { api, range, pinned: None, count: 0 };
+        let pages = stream::try_unfold(Some(rest), |rest| async move {
+            let Some(rest) = rest else { return Ok(None) };
+            rest.page().await.map(Some)
         });
         Ok(Response::new(Box::pin(pages)))
     }
@@ -115,33 +116,63 @@ impl pb::kv_server::Kv for Api {
     }
 }
 
-type Page = (pb::RangeStreamResponse, Option<(Api, Range, Option<Revision>)>);
+/// What is left to be streamed of a range. All messages together, merged, are the answer to the range: so only the last one
+/// has a header, and counts.
+struct Rest {
+    api: Api,
+    range: Range,
+    /// The revision that all is read at, and the one that the answer names.
+    pinned: Option<(Revision, Revision)>,
+    count: i64,
+}
 
-impl Api {
-    /// One page of a range; all pages are read at the revision of the first.
-    async fn page(self, range: Range, pinned: Option<Revision>) -> Result<Page, Status> {
-        let limit = if range.limit == 0 { RANGE_STREAM_KEYS } else { range.limit.min(RANGE_STREAM_KEYS) };
-        let page = Range {
-            limit: if range.count_only { 0 } else { limit },
-            revision: pinned.unwrap_or(range.revision),
+impl Rest {
+    async fn page(mut self) -> Result<(pb::RangeStreamResponse, Option<Self>), Status> {
+        let left = if self.range.limit == 0 { usize::MAX } else { self.range.limit };
+        let asked = Range {
+            limit: left.min(RANGE_STREAM_KEYS),
             // The first page made sure that this member is not behind.
-            serializable: range.serializable || pinned.is_some(),
-            ..range.clone()
+            serializable: self.range.serializable || self.pinned.is_some(),
+            revision: self.pinned.map_or(self.range.revision, |(at, _)| at),
+            ..self.range.clone()
         };
-        let result = self.handle.range(page).await.map_err(error::status)?;
-        let pinned = pinned.or(Some(if range.revision.0 > 0 { range.revision } else { result.revision }));
-        let left = if range.limit == 0 { None } else { Some(range.limit.saturating_sub(result.kvs.len())) };
-        let last = result.kvs.last().map(|kv| kv.key.clone());
-        let more = result.more && left != Some(0);
-        let response = pb::RangeStreamResponse {
-            range_response: Some(convert::range_response(self.header(result.revision), result)),
-        };
-        let next = last.filter(|_| more).map(|last| {
-            let keys = after(&range.keys, &last);
-            (self, Range { keys, limit: left.unwrap_or(0), ..range }, pinned)
-        });
-        Ok((response, next))
+        if self.range.count_only {
+            let result = self.api.handle.range(Range { limit: 0, ..asked }).await.map_err(error::status)?;
+            return Ok((streamed(convert::range_response(self.api.header(result.revision), result)), None));
+        }
+        let mut result = self.api.handle.page(asked.clone()).await.map_err(error::status)?;
+        let named = Some(self.range.revision).filter(|named| named.0 > 0);
+        let (at, now) = *self.pinned.get_or_insert((named.unwrap_or(result.revision), result.revision));
+        self.count += result.count;
+        if let Some(last) = result.kvs.last() {
+            self.range.keys = after(&self.range.keys, &last.key);
+        }
+        if result.more && result.kvs.len() < left {
+            if self.range.limit > 0 {
+                self.range.limit -= result.kvs.len();
+            }
+            let kvs = result.kvs.into_iter().map(convert::key_value).collect();
+            let page = pb::RangeResponse { kvs, ..Default::default() };
+            return Ok((streamed(page), Some(self)));
+        }
+        if result.more {
+            let uncounted = Range {
+                keys: self.range.keys.clone(),
+                revision: at,
+                count_only: true,
+                limit: 0,
+                serializable: true,
+                ..asked
+            };
+            self.count += self.api.handle.range(uncounted).await.map_err(error::status)?.count;
+        }
+        result.count = self.count;
+        Ok((streamed(convert::range_response(self.api.header(now), result)), None))
     }
+}
+
+fn streamed(page: pb::RangeResponse) -> pb::RangeStreamResponse {
+    pb::RangeStreamResponse { range_response: Some(page) }
 }
 
 /// The part of a range that comes after a key in it.

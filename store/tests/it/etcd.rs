@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use prost::Message;
 use proto::etcd::etcdserverpb as pb;
 use store::Server;
 use store_client::remote::{self, RemoteKv};
@@ -50,8 +51,9 @@ async fn client() -> Client {
 }
 
 impl Client {
-    async fn put(&mut self, key: &'static str, value: &'static str) -> i64 {
-        let request = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+    async fn put(&mut self, key: &str, value: &str) -> i64 {
+        let (key, value) = (key.to_owned().into(), value.to_owned().into());
+        let request = pb::PutRequest { key, value, ..Default::default() };
         self.kv.put(request).await.unwrap().into_inner().header.unwrap().revision
     }
 
@@ -99,11 +101,56 @@ async fn ranges_sort_filter_and_cut_as_etcd_does() {
     assert_eq!((counted.count, counted.kvs.len()), (3, 0));
     let header = counted.header.unwrap();
     assert!(header.cluster_id != 0 && header.member_id != 0 && header.raft_term > 0 && header.revision == 5);
-    let mut pages =
-        client.kv.range_stream(pb::RangeRequest { limit: 2, ..all() }).await.unwrap().into_inner();
-    let page = pages.message().await.unwrap().unwrap().range_response.unwrap();
-    assert_eq!(page.kvs.len(), 2);
-    assert!(pages.message().await.unwrap().is_none());
+}
+
+/// What a stream says, put together as the protocol says: messages merged.
+async fn merged(client: &mut Client, request: pb::RangeRequest) -> (pb::RangeResponse, usize) {
+    let mut pages = client.kv.range_stream(request).await.unwrap().into_inner();
+    let (mut whole, mut last, mut count) = (pb::RangeResponse::default(), pb::RangeResponse::default(), 0);
+    while let Some(page) = pages.message().await.unwrap() {
+        assert_eq!((last.header, last.more, last.count), (None, false, 0), "only the last one says it");
+        last = page.range_response.unwrap();
+        assert!(last.encoded_len() <= 2 << 20, "{} bytes", last.encoded_len());
+        whole.merge(last.encode_to_vec().as_slice()).unwrap();
+        count += 1;
+    }
+    (whole, count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_streamed_range_is_the_range() {
+    let mut client = client().await;
+    for number in 0..1100 {
+        client.put(&format!("k/{number:04}"), "v").await;
+    }
+    let large = "x".repeat(600_000);
+    for number in 0..5 {
+        client.put(&format!("l/{number}"), &large).await;
+    }
+    let some = |key: &'static str, end: &'static str| pb::RangeRequest {
+        key: key.into(),
+        range_end: end.into(),
+        ..Default::default()
+    };
+    for (request, messages) in [
+        (all(), 4),
+        (pb::RangeRequest { limit: 1050, ..all() }, 2),
+        (pb::RangeRequest { limit: 1000, ..all() }, 1),
+        (pb::RangeRequest { limit: 1100, revision: 1000, ..all() }, 1),
+        (pb::RangeRequest { keys_only: true, ..some("l/", "l0") }, 1),
+        (pb::RangeRequest { count_only: true, limit: 3, ..all() }, 1),
+        (some("k/0007", ""), 1),
+        (some("nothing", ""), 1),
+        (some("x", "a"), 1),
+        (some("l/", "l0"), 3),
+    ] {
+        let expected = client.kv.range(request.clone()).await.unwrap().into_inner();
+        let (found, count) = merged(&mut client, request.clone()).await;
+        assert!(found == expected, "{request:?}: {} of {} keys", found.count, expected.count);
+        assert_eq!(count, messages, "{request:?}");
+    }
+    let sorted = pb::RangeRequest { min_mod_revision: 4, ..all() };
+    assert_eq!(client.kv.range_stream(sorted).await.unwrap_err().code(), Code::Unimplemented);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
