@@ -122,6 +122,12 @@ fn entry_record(entry: &EntryOf<Types>) -> record::Entry<'_> {
     record::Entry { id: log_id_record(&entry.log_id), payload }
 }
 
+/// The entry at which a message ends: its last one, or the one it follows.
+pub(super) fn end(request: &AppendEntriesRequest<Types>) -> Option<record::LogId> {
+    let last = request.entries.last().map(|entry| entry_record(entry).id);
+    last.or_else(|| log_id_option_record(&request.prev_log_id))
+}
+
 pub(super) fn append_record(request: &AppendEntriesRequest<Types>) -> record::Append<'_> {
     record::Append {
         vote: vote_record(&request.vote),

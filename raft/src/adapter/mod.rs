@@ -11,6 +11,7 @@
 //! | [`group`] | its interface to what a [`Handle`](crate::Handle) needs |
 
 mod convert;
+mod flight;
 pub(crate) mod fuzzing;
 pub(crate) mod group;
 #[cfg(feature = "known-bugs")]

@@ -25,6 +25,7 @@ use proto::raft::Frame;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Status, Streaming};
 
+use super::flight::Flight;
 use super::machine::Image;
 use super::{Types, convert};
 use crate::codec;
@@ -162,6 +163,8 @@ impl Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         let mut client = self.peers.client(self.target, self.lane).map_err(rpc_error)?;
+        let flight = Flight::default();
+        let input = flight.of(input);
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let over = CancellationToken::new();
@@ -197,6 +200,7 @@ impl Link {
             stream,
             sent,
             received: 0,
+            flight,
             trips,
             #[cfg(feature = "known-bugs")]
             hearsay,
@@ -259,6 +263,7 @@ struct Answers {
     stream: Streaming<Frame>,
     sent: Arc<AtomicU64>,
     received: u64,
+    flight: Flight,
     trips: Option<Trips>,
     #[cfg(feature = "known-bugs")]
     hearsay: super::hearsay::Stream,
@@ -269,6 +274,17 @@ struct Answers {
 impl Answers {
     /// The next answer; `None` when the peer has ended the stream.
     async fn next(&mut self, link: &Link) -> Option<Result<StreamAppendResult<Types>, RpcError>> {
+        self.flight.seen();
+        loop {
+            let answer = self.receive(link).await?;
+            let is_last = self.flight.answered();
+            if is_last || !matches!(answer, Ok(Ok(_))) {
+                return Some(answer);
+            }
+        }
+    }
+
+    async fn receive(&mut self, link: &Link) -> Option<Result<StreamAppendResult<Types>, RpcError>> {
         let frame = loop {
             match tokio::time::timeout(limits::APPEND_ANSWER_MAX, self.stream.message()).await {
                 Ok(frame) => break frame,
