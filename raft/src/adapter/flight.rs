@@ -39,6 +39,11 @@ impl Flight {
         Messages { messages, flight: self.clone() }
     }
 
+    /// Whether every message was answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().ends.is_empty()
+    }
+
     /// openraft has seen the last answer.
     pub(super) fn seen(&self) {
         let mut state = self.state.lock();
@@ -79,5 +84,56 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Stream for Messages<
             state.ends.push_back(convert::end(message));
         }
         Poll::Ready(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, stream};
+    use openraft::{EntryPayload, Vote};
+
+    use super::*;
+
+    /// A message that follows an entry, with so many of its own.
+    fn message(previous: u64, entries: u64) -> AppendEntriesRequest<Types> {
+        let id = |index| convert::log_id(LogId { term: 1, index });
+        let entry =
+            |index| openraft::alias::EntryOf::<Types> { log_id: id(index), payload: EntryPayload::Blank };
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(previous)),
+            entries: (previous + 1..=previous + entries).map(entry).collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_does_not_count_for_a_new_message() {
+        let flight = Flight::default();
+        let messages =
+            stream::iter([message(4, 2), message(6, 0), message(6, 0), message(6, 1), message(7, 0)]);
+        let mut messages = flight.of(messages);
+        for _ in 0..4 {
+            messages.next().await.unwrap();
+        }
+        assert!(!flight.answered() && !flight.answered(), "a later one ends at 6, too");
+        assert!(flight.answered(), "the last that ends at 6");
+        assert!(futures::poll!(messages.next()).is_pending(), "until this answer was seen");
+        flight.seen();
+        assert!(flight.answered() && flight.is_empty(), "nothing else ends at 7 yet");
+        flight.seen();
+        assert!(futures::poll!(messages.next()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_send_is_woken() {
+        let flight = Flight::default();
+        let mut messages = flight.of(stream::iter([message(4, 1), message(5, 1)]));
+        messages.next().await.unwrap();
+        assert!(flight.answered());
+        let sending = tokio::spawn(async move { messages.next().await.is_some() });
+        tokio::task::yield_now().await;
+        flight.seen();
+        assert!(sending.await.unwrap());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -165,8 +164,6 @@ impl Link {
         let mut client = self.peers.client(self.target, self.lane).map_err(rpc_error)?;
         let flight = Flight::default();
         let input = flight.of(input);
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&sent);
         let over = CancellationToken::new();
         // The transport holds on to what we send until it ends, and openraft opens no new stream before it lets go.
         let input = input.take_until(over.clone().cancelled_owned());
@@ -179,7 +176,6 @@ impl Link {
         #[cfg(feature = "known-bugs")]
         let sending = hearsay.clone();
         let frames = input.map(move |request| {
-            counter.fetch_add(1, Ordering::Relaxed);
             begun.iter().for_each(Trips::begin);
             let record = convert::append_record(&request);
             #[cfg(feature = "known-bugs")]
@@ -198,8 +194,6 @@ impl Link {
         };
         Ok(Answers {
             stream,
-            sent,
-            received: 0,
             flight,
             trips,
             #[cfg(feature = "known-bugs")]
@@ -261,8 +255,6 @@ impl Trips {
 /// Answers to appends, in order.
 struct Answers {
     stream: Streaming<Frame>,
-    sent: Arc<AtomicU64>,
-    received: u64,
     flight: Flight,
     trips: Option<Trips>,
     #[cfg(feature = "known-bugs")]
@@ -288,11 +280,10 @@ impl Answers {
         let frame = loop {
             match tokio::time::timeout(limits::APPEND_ANSWER_MAX, self.stream.message()).await {
                 Ok(frame) => break frame,
-                Err(_) if self.sent.load(Ordering::Relaxed) == self.received => {}
+                Err(_) if self.flight.is_empty() => {}
                 Err(_) => return Some(Err(link.timeout(RPCTypes::AppendEntries, limits::APPEND_ANSWER_MAX))),
             }
         };
-        self.received += 1;
         self.trips.iter().for_each(Trips::end);
         let frame = frame.transpose()?;
         Some(match frame {
