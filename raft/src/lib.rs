@@ -18,7 +18,7 @@
 //!            propose, read_index, members                       other members
 //!                     │                                         ▲           │
 //! ┌───────────────────▼─────────────────────────────────────────┼───────────▼──────┐
-//! │ Handle ── Route: here if we lead, else Forward ─────────► Peers      Service   │
+//! │ Handle ── Route: here if we lead, else Courier ─────────► Peers      Service   │
 //! │              │      Reads: one quorum round per burst       ▲           │      │
 //! │              ▼                                              │           ▼      │
 //! │ adapter:   Group ───────────────── openraft ────────────────┴─ one pipelined   │
@@ -32,7 +32,7 @@
 //!
 //! | module | knows | must not know |
 //! |---|---|---|
-//! | `node`, `handle`, `route`, `reads` | what callers want, who leads | how agreement is reached |
+//! | `node`, `handle`, `route`, `forward`, `reads` | what callers want, who leads | how agreement is reached |
 //! | `adapter` | openraft, and nothing else may | disk, sockets |
 //! | `log` | entries, votes, syncs, damage | why they are written |
 //! | [`disk`] | files, names, what is durable | what they hold |
@@ -43,8 +43,8 @@
 //!
 //! # The life of a write
 //!
-//! 1. `propose` on a member that does not lead sends the command to the leader and waits; on the leader it enters the
-//!    queue of the core. The core takes what is queued, gives each command an index, and appends them.
+//! 1. `propose` on a member that does not lead sends the command to the leader, in one message with others that are ready, and waits; on
+//!    the leader it enters the queue of the core. The core takes what is queued, gives each command an index, and appends them.
 //! 2. The entries are in memory and readable. At the same time the writer thread seals, writes and syncs them, and one
 //!    stream per peer carries them away. Messages are pipelined: the next leaves while the peer syncs the last.
 //!    Whatever arrives during a sync shares the next one; nobody waits for company.
@@ -138,6 +138,7 @@ mod codec;
 pub mod disk;
 mod entry;
 mod error;
+mod forward;
 mod founding;
 mod fuse;
 #[doc(hidden)]

@@ -69,6 +69,16 @@ pub(crate) const API_BATCH_MAX: u64 = 4096;
 /// Proposals of one member that may wait for their outcome. Beyond it [`Overloaded`](crate::Error::Overloaded).
 pub(crate) const PROPOSALS_MAX: usize = 64 * 1024;
 
+/// Commands that a member which does not lead sends on in one message. Enough to fill [`FORWARD_BYTES_MAX`] with small ones.
+pub(crate) const FORWARD_REQUESTS_MAX: usize = 1024;
+
+/// Bytes of commands in one such message, and of the answers in one message back, unless a single one is larger: what a message between
+/// members usually takes.
+pub(crate) const FORWARD_BYTES_MAX: usize = APPEND_BYTES_MAX;
+
+/// Intervals between signs of life after which a round of readers no longer counts on them: one that was lost, and two to spare.
+pub(crate) const ROUND_TRIP_INTERVALS: u32 = 3;
+
 /// Readers that may wait for one read round. Beyond it callers wait to be let in.
 pub(crate) const READERS_MAX: usize = 64 * 1024;
 

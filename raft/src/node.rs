@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapter::group::Group;
 use crate::adapter::machine::Machine;
 use crate::error::Error;
+use crate::forward;
 use crate::fuse::Fuse;
 use crate::handle::Handle;
 use crate::limits;
@@ -120,8 +121,8 @@ impl Node {
 
         let stopped = CancellationToken::new();
         let (leadership_sender, leadership) = watch::channel(group.leadership_now());
-        let route =
-            Route { group: group.clone(), peers: peers.clone(), leadership, stopped: stopped.clone() };
+        let (errands, courier) = forward::errands(peers.clone(), leadership.clone());
+        let route = Route { group: group.clone(), errands, leadership, stopped: stopped.clone() };
         let leader_wait = Duration::from_millis(options.leader_wait_ms);
         let (reads, rounds) = reads::rounds(
             route.clone(),
@@ -132,6 +133,7 @@ impl Node {
         let handle = Handle::new(route, reads, &options, meters.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
+        tasks.spawn(courier.run());
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
         let patience = Duration::from_millis(options.election_timeout_max_ms);

@@ -2,7 +2,6 @@
 //!
 //! It tries again only what certainly was not done. It must not know what the tasks mean.
 
-use proto::raft::ForwardRequest;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -10,16 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::adapter::group::{Group, Outcome, Refusal, Task};
 use crate::codec;
 use crate::error::Error;
+use crate::forward::Errands;
 use crate::limits;
 use crate::member::{Leadership, MemberId};
-use crate::network::{CallError, Lane, Peers};
+use crate::network::CallError;
 use crate::record::{Answer, Failure};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) group: Group,
-    pub(crate) peers: Peers,
+    pub(crate) errands: Errands,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) stopped: CancellationToken,
 }
@@ -95,9 +95,7 @@ impl Route {
         // On the heap: else every request carried the room for both ways, and the compiler could not see to the end of them.
         match now.leader {
             Some(_) if now.is_self => Box::pin(self.here(task, until)).await,
-            Some(leader) if leader != self.peers.identity().member => {
-                Box::pin(self.there(leader, task, until)).await
-            }
+            Some(leader) if leader != self.group.id() => Box::pin(self.there(leader, task, until)).await,
             Some(_) | None => Err(Setback::Again(Error::NoLeader)),
         }
     }
@@ -110,39 +108,12 @@ impl Route {
     }
 
     async fn there(&self, leader: MemberId, task: &Task, until: Instant) -> Result<Outcome, Setback> {
-        let not_sent =
-            |error: CallError| Setback::Again(Error::NotSent { to: leader, detail: error.to_string() });
-        let mut client = self.peers.client(leader, Lane::Forward).map_err(not_sent)?;
-        let payload = codec::encode(&task.as_record()).into();
-        let cluster_id = self.peers.identity().cluster;
-        let request = self.peers.sign(leader, ForwardRequest { cluster_id, payload });
-        let answer = tokio::select! {
-            biased;
-            answer = timeout_at(until, client.forward(request)) => answer,
-            // A leader that is paused or cut off keeps its connections: nothing but its successor tells of it.
-            () = self.succeeded(leader) => return Err(task.lost_setback(format!("member {leader} leads no more"))),
-        };
-        let answer = match answer {
-            Ok(answer) => answer.map_err(CallError::from),
-            Err(_) => return Err(task.lost_setback(format!("member {leader} takes too long"))),
-        };
-        match answer {
-            Ok(answer) => self.understand(task, &answer.into_inner().payload),
-            Err(error @ CallError::NotSent(_)) => Err(not_sent(error)),
+        match self.errands.ask(leader, task, until).await {
+            Ok(payload) => self.understand(task, &payload),
+            Err(CallError::NotSent(detail)) => Err(Setback::Again(Error::NotSent { to: leader, detail })),
             Err(CallError::Foreign(detail)) => Err(Setback::Final(Error::ForeignCluster { detail })),
             Err(CallError::Lost(detail)) => Err(task.lost_setback(detail)),
         }
-    }
-
-    /// Returns when another member leads, and the former leader had time to answer what it was asked.
-    async fn succeeded(&self, leader: MemberId) {
-        let mut leadership = self.leadership.clone();
-        let other = |now: &Leadership| now.leader.is_some_and(|now| now != leader);
-        if leadership.wait_for(other).await.is_err() {
-            // The group has ended; the call has its own end.
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(limits::LAST_ANSWER_MAX).await;
     }
 
     fn understand(&self, task: &Task, payload: &bytes::Bytes) -> Result<Outcome, Setback> {

@@ -70,6 +70,19 @@ async fn many_clients_share_syncs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reads_are_confirmed_over_links_slower_than_the_signs_of_life() {
+    let cluster = Cluster::far_apart(3, Duration::from_millis(80)).await;
+    let leader = cluster.leader().await;
+    for reader in 1..=3 {
+        let proposed = cluster.handle(leader).propose(command(reader)).await.unwrap();
+        let began = std::time::Instant::now();
+        let index = cluster.handle(reader).read_index().await.unwrap();
+        assert!(index >= proposed.index);
+        assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     let mut cluster = Cluster::new(3).await;
     for number in 0..50 {

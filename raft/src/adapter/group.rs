@@ -130,6 +130,8 @@ pub(crate) struct Group {
     id: MemberId,
     cluster_id: u64,
     command_bytes_max: usize,
+    /// How long a quorum takes at most to answer signs of life, on the links that the interval between them is meant for.
+    round_trip_max: Duration,
     /// How long members promise not to elect another.
     #[cfg(feature = "known-bugs")]
     lease: Duration,
@@ -212,6 +214,8 @@ impl Group {
             id: options.id,
             cluster_id: options.cluster_id,
             command_bytes_max: options.command_bytes_max,
+            round_trip_max: Duration::from_millis(options.heartbeat_interval_ms)
+                * limits::ROUND_TRIP_INTERVALS,
             #[cfg(feature = "known-bugs")]
             lease: Duration::from_millis(silence(options).1),
         })
@@ -219,6 +223,11 @@ impl Group {
 
     pub(super) fn raft(&self) -> &Raft<Types, Machine> {
         &self.raft
+    }
+
+    /// This member.
+    pub(crate) fn id(&self) -> MemberId {
+        self.id
     }
 
     pub(super) fn machine(&self) -> &Machine {
@@ -293,8 +302,24 @@ impl Group {
         {
             return Ok(Outcome::ReadIndex(index));
         }
+        let confirmed = self.confirmed_index();
+        tokio::pin!(confirmed);
+        if let Ok(index) = tokio::time::timeout(self.round_trip_max, &mut confirmed).await {
+            return index.map(Outcome::ReadIndex);
+        }
+        if *self.full.borrow() {
+            return confirmed.await.map(Outcome::ReadIndex);
+        }
+        tokio::select! {
+            index = confirmed => index.map(Outcome::ReadIndex),
+            index = self.committed_index() => index.map(Outcome::ReadIndex),
+        }
+    }
+
+    /// The index of what is committed, once a quorum has answered signs of life.
+    async fn confirmed_index(&self) -> Result<u64, Refusal> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => Ok(Outcome::ReadIndex(linearizer.read_log_id().index())),
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(not_leader(&forward))
             }
@@ -302,6 +327,18 @@ impl Group {
                 Err(Error::ReadNotConfirmed { detail: error.to_string() }.into())
             }
             Err(RaftError::Fatal(fatal)) => Err(self.fatal(&fatal).into()),
+        }
+    }
+
+    /// The index of an entry without effect, committed by a quorum. openraft does not wait for a sign of life longer than until the next
+    /// one is due; where a round trip takes that long, none would ever confirm a read.
+    async fn committed_index(&self) -> Result<u64, Refusal> {
+        match self.raft.write_blank().await {
+            Ok(written) => Ok(written.log_id.index()),
+            Err(error) => Err(match self.write_refusal("confirming a read", error) {
+                Refusal::Failed(Error::Unknown { detail, .. }) => Error::ReadNotConfirmed { detail }.into(),
+                other => other,
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use openraft::storage::Snapshot;
 use proto::raft::SnapshotChunk;
 use tonic::{Status, Streaming};
@@ -13,7 +14,7 @@ use super::group::{Group, Outcome, Refusal, Task};
 use super::machine::Image;
 use crate::codec;
 use crate::member::MemberId;
-use crate::network::{Frames, Inbound};
+use crate::network::{Frames, Inbound, Replies};
 use crate::record::{self, Answer};
 use crate::seams::Work;
 use crate::snapshot::{Discard, Receiver};
@@ -85,18 +86,27 @@ impl Inbound for Group {
         Ok(encoded(&record::SnapshotAnswer { vote: convert::vote_record(&answer.vote) }))
     }
 
-    async fn forward(&self, payload: Bytes) -> Result<Bytes, Status> {
-        let request = codec::decode(&payload).map_err(malformed)?;
-        let task = Task::from_record(request, &payload);
-        let outcome = self.perform(task).await;
-        let answer = match &outcome {
-            Ok(Outcome::Applied { id, response }) => Answer::Applied { id: *id, response },
-            Ok(Outcome::ReadIndex(index)) => Answer::ReadIndex(*index),
-            Ok(Outcome::Done) => Answer::Done,
-            Err(Refusal::NotLeader(leader)) => Answer::NotLeader(leader.map(|id| id.0)),
-            Err(Refusal::Failed(error)) => Answer::Failed(error.to_record()),
+    fn forward(&self, requests: Vec<Bytes>) -> Result<Replies, Status> {
+        let tasks = requests.iter().map(|request| {
+            let record = codec::decode(request).map_err(malformed)?;
+            Ok(Task::from_record(record, request))
+        });
+        let tasks = tasks.collect::<Result<Vec<_>, Status>>()?;
+        let reply = |task| {
+            let group = self.clone();
+            async move { encoded(&answer(&group.perform(task).await)) }
         };
-        Ok(encoded(&answer))
+        Ok(tasks.into_iter().map(reply).collect::<FuturesOrdered<_>>().boxed())
+    }
+}
+
+fn answer(outcome: &Result<Outcome, Refusal>) -> Answer<'_> {
+    match outcome {
+        Ok(Outcome::Applied { id, response }) => Answer::Applied { id: *id, response },
+        Ok(Outcome::ReadIndex(index)) => Answer::ReadIndex(*index),
+        Ok(Outcome::Done) => Answer::Done,
+        Err(Refusal::NotLeader(leader)) => Answer::NotLeader(leader.map(|id| id.0)),
+        Err(Refusal::Failed(error)) => Answer::Failed(error.to_record()),
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) use identity::Identity;
 pub(crate) use incarnations::Incarnations;
 pub(crate) use peers::{CallError, Lane, Peers};
 pub use service::Service;
-pub(crate) use service::{Frames, Inbound};
+pub(crate) use service::{Frames, Inbound, Replies};
 
 /// Keys for connections to peers, all PEM.
 #[derive(Clone, PartialEq, Eq)]

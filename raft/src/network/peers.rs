@@ -34,7 +34,7 @@ pub(crate) enum Lane {
 const LANES: usize = 4;
 
 /// Why a call to a peer failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// It never left: the peer is unknown or not reachable.
     #[error("not sent: {0}")]

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -20,6 +21,12 @@ use crate::member::MemberId;
 /// Answers on their way to a peer.
 pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
+/// Answers to what a member forwarded.
+pub(crate) type Replies = BoxStream<'static, Bytes>;
+
+/// The same as messages.
+pub(crate) type ReplyMessages = BoxStream<'static, Result<ForwardResponse, Status>>;
+
 /// Frames of a stream.
 pub(crate) type Frames = BoxStream<'static, Result<Bytes, Status>>;
 
@@ -36,8 +43,8 @@ pub(crate) trait Inbound: Send + Sync + 'static {
     async fn transfer_leader(&self, frame: Bytes) -> Result<Bytes, Status>;
     /// Receives a snapshot.
     async fn snapshot(&self, chunks: Streaming<SnapshotChunk>) -> Result<Bytes, Status>;
-    /// Does what another member was asked to do.
-    async fn forward(&self, payload: Bytes) -> Result<Bytes, Status>;
+    /// Does what another member was asked to do, and answers in order.
+    fn forward(&self, requests: Vec<Bytes>) -> Result<Replies, Status>;
 }
 
 /// Answers the other members.
@@ -95,6 +102,7 @@ fn frame(payload: Bytes) -> Response<Frame> {
 #[tonic::async_trait]
 impl Peer for Service {
     type AppendStream = Answers;
+    type ForwardStream = ReplyMessages;
 
     async fn append(
         &self,
@@ -131,13 +139,57 @@ impl Peer for Service {
         received.unwrap_or_else(|_| Err(Status::deadline_exceeded("the snapshot took too long"))).map(frame)
     }
 
-    async fn forward(&self, request: Request<ForwardRequest>) -> Result<Response<ForwardResponse>, Status> {
+    async fn forward(
+        &self,
+        request: Request<ForwardRequest>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
         self.admit(&request)?;
-        let request = request.into_inner();
-        if request.cluster_id != self.identity.cluster {
+        let ForwardRequest { cluster_id, payloads } = request.into_inner();
+        if cluster_id != self.identity.cluster {
             return Err(Status::permission_denied("a request of another cluster"));
         }
-        let payload = self.inbound.forward(request.payload).await?;
-        Ok(Response::new(ForwardResponse { payload }))
+        let (count, limit) = (payloads.len(), limits::FORWARD_REQUESTS_MAX);
+        if count > limit {
+            return Err(Status::invalid_argument(format!("{count} requests in one message exceed {limit}")));
+        }
+        Ok(Response::new(gathered(self.inbound.forward(payloads)?)))
+    }
+}
+
+/// Puts answers that are ready into as few messages as their size allows.
+fn gathered(replies: Replies) -> ReplyMessages {
+    let mut replies = replies.peekable();
+    let messages = futures::stream::poll_fn(move |context| {
+        let Some(first) = ready!(replies.poll_next_unpin(context)) else { return Poll::Ready(None) };
+        let mut bytes = first.len();
+        let mut payloads = vec![first];
+        while let Poll::Ready(Some(next)) = Pin::new(&mut replies).poll_peek(context)
+            && bytes + next.len() <= limits::FORWARD_BYTES_MAX
+        {
+            bytes += next.len();
+            let Poll::Ready(Some(next)) = replies.poll_next_unpin(context) else { break };
+            payloads.push(next);
+        }
+        Poll::Ready(Some(Ok(ForwardResponse { payloads })))
+    });
+    messages.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_share_messages_in_order_and_within_bounds() {
+        let large = Bytes::from(vec![1; limits::FORWARD_BYTES_MAX]);
+        let small = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let replies = futures::stream::iter([small("a"), small("b"), large.clone(), small("c")]);
+        let late = futures::stream::once(async move {
+            tokio::task::yield_now().await;
+            small("d")
+        });
+        let messages = gathered(replies.chain(late).boxed());
+        let messages: Vec<_> = messages.map(|message| message.unwrap().payloads).collect().await;
+        assert_eq!(messages, [vec![small("a"), small("b")], vec![large], vec![small("c")], vec![small("d")]]);
     }
 }

@@ -16,7 +16,9 @@ use kontiki_raft::{
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -264,6 +266,41 @@ pub struct Cluster {
     tls: BTreeMap<u64, PeerTls>,
     /// Members that keep their log on a simulated disk.
     disks: BTreeMap<u64, SimDisk>,
+    /// How long bytes take from member to member.
+    delay: Option<Duration>,
+}
+
+/// Hands on what connections carry, later.
+async fn relay(listener: TcpListener, to: SocketAddr, delay: Duration) {
+    while let Ok((near, _)) = listener.accept().await {
+        let far = TcpStream::connect(to).await.unwrap();
+        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        tokio::spawn(later(near_in, far_out, delay));
+        tokio::spawn(later(far_in, near_out, delay));
+    }
+}
+
+/// One direction of a connection.
+async fn later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+    let (sender, mut under_way) = tokio::sync::mpsc::channel::<(tokio::time::Instant, Bytes)>(1024);
+    let arriving = async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let due = tokio::time::Instant::now() + delay;
+            if sender.send((due, Bytes::copy_from_slice(&buffer[..read]))).await.is_err() {
+                return;
+            }
+        }
+    };
+    let leaving = async move {
+        while let Some((due, bytes)) = under_way.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(arriving, leaving);
 }
 
 impl Cluster {
@@ -280,14 +317,20 @@ impl Cluster {
 
     /// The same, but only `quorum` is expected to find together.
     pub async fn with_tls_quorum(size: u64, tls: BTreeMap<u64, PeerTls>, quorum: &[u64]) -> Self {
-        Self::build(size, tls, quorum, BTreeMap::new()).await
+        Self::build(size, tls, quorum, BTreeMap::new(), None).await
+    }
+
+    /// A group of so many voters far from each other.
+    pub async fn far_apart(size: u64, delay: Duration) -> Self {
+        let everybody: Vec<u64> = (1..=size).collect();
+        Self::build(size, BTreeMap::new(), &everybody, BTreeMap::new(), Some(delay)).await
     }
 
     /// A group of so many voters, with their logs on simulated disks.
     pub async fn on_simulated_disks(size: u64) -> Self {
         let disks = (1..=size).map(|id| (id, SimDisk::default())).collect();
         let everybody: Vec<u64> = (1..=size).collect();
-        Self::build(size, BTreeMap::new(), &everybody, disks).await
+        Self::build(size, BTreeMap::new(), &everybody, disks, None).await
     }
 
     async fn build(
@@ -295,6 +338,7 @@ impl Cluster {
         tls: BTreeMap<u64, PeerTls>,
         quorum: &[u64],
         disks: BTreeMap<u64, SimDisk>,
+        delay: Option<Duration>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut cluster = Self {
@@ -305,6 +349,7 @@ impl Cluster {
             handles: BTreeMap::new(),
             tls,
             disks,
+            delay,
         };
         for id in 1..=size {
             cluster.prepare(id).await;
@@ -332,7 +377,13 @@ impl Cluster {
     /// Starts a member that is in no group yet.
     pub async fn prepare(&mut self, id: u64) -> Member {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.addresses.insert(id, listener.local_addr().unwrap());
+        let mut address = listener.local_addr().unwrap();
+        if let Some(delay) = self.delay {
+            let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let to = std::mem::replace(&mut address, between.local_addr().unwrap());
+            tokio::spawn(relay(between, to, delay));
+        }
+        self.addresses.insert(id, address);
         self.machines.insert(id, Arc::default());
         self.launch(id, listener).await;
         self.member(id)
