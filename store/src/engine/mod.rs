@@ -20,6 +20,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// Ends the part of a key that tells its group: keys that agree up to the first of these belong together, and an engine may prepare to
+/// find a group, or to find that there is none, sooner than any other key.
+pub const GROUP_END: [u8; 2] = [0x00, 0x01];
+
 /// Why an engine failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the storage engine failed to {action}")]
@@ -102,6 +106,12 @@ pub trait Reader: Send + Sync {
     /// A cursor over `lower <= key < upper`, not yet positioned. It sees the content as of this call, whatever is
     /// written while it lives.
     fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a>;
+
+    /// The same for looks at single groups (see [`GROUP_END`]), where most of all sought are expected to be missing or in few places: after a seek
+    /// it finds what is in the group of the key that was sought, and need not find what is beyond.
+    fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        self.cursor(lower, upper)
+    }
 
     /// The same for a look at much that is not soon looked at again: it does not push out of memory what is.
     fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {

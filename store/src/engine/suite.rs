@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::memory::MemoryEngine;
 use super::rocks::RocksEngine;
-use super::{Batch, Engine};
+use super::{Batch, Engine, GROUP_END};
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
     let mut batch = Batch::default();
@@ -32,6 +34,7 @@ fn scan(engine: &dyn Engine, lower: &str, upper: &str) -> Vec<String> {
 fn suite(engine: &dyn Engine, scratch: &Path) {
     batches_apply_whole_and_in_order(engine);
     cursors_keep_their_view_and_bounds(engine);
+    cursors_of_groups_find_all_of_a_group(engine);
     an_image_brings_back_its_moment(engine, scratch);
 }
 
@@ -59,6 +62,45 @@ fn cursors_keep_their_view_and_bounds(engine: &dyn Engine) {
     assert_eq!(cursor.entry(), Some((&b"d"[..], &b"1"[..])), "a cursor may go back");
     assert_eq!(scan(engine, "b", "f"), ["b=1", "c=2", "cc=1", "e=1"]);
     engine.write(&batch(&[("b", None), ("c", None), ("cc", None), ("e", None)])).unwrap();
+}
+
+/// What stands in the memtable, in one table, and in many must be found alike.
+fn cursors_of_groups_find_all_of_a_group(engine: &dyn Engine) {
+    let key = |group: u32, version: u8| [b"g", &group.to_be_bytes()[2..], &GROUP_END, &[version]].concat();
+    let mut written = std::collections::BTreeSet::new();
+    for version in [3, 2, 1] {
+        let mut batch = Batch::default();
+        for group in
+            (0x0202..0x0202 + 1000).filter(|group| group % 7 == 0 || u32::from(version) == group % 3 + 1)
+        {
+            batch.put(key(group, version), Bytes::from(vec![version]));
+            written.insert(key(group, version));
+        }
+        engine.write(&batch).unwrap();
+        assert!(version == 1 || engine.flush().unwrap());
+    }
+    let reader = engine.reader();
+    let mut of_group = reader.group_cursor(b"g", b"h");
+    let mut across = reader.cursor(b"g", b"h");
+    for group in (0x0202 - 2..0x0202 + 1002).rev() {
+        for version in 0..5 {
+            let sought = key(group, version);
+            let expected = written.range(sought.clone()..).next();
+            across.seek(&sought).unwrap();
+            assert_eq!(across.entry().map(|(key, _)| key), expected.map(|key| &key[..]));
+            let expected = expected.filter(|key| key.starts_with(&sought[..sought.len() - 1]));
+            of_group.seek(&sought).unwrap();
+            let found = of_group
+                .entry()
+                .map(|(key, _)| key)
+                .filter(|key| key.starts_with(&sought[..sought.len() - 1]));
+            assert_eq!(found, expected.map(|key| &key[..]), "group {group:x}, version {version}");
+        }
+    }
+    drop((of_group, across));
+    let mut batch = Batch::default();
+    written.into_iter().for_each(|key| batch.delete(key));
+    engine.write(&batch).unwrap();
 }
 
 fn an_image_brings_back_its_moment(engine: &dyn Engine, scratch: &Path) {
@@ -115,5 +157,31 @@ fn a_database_that_has_lost_its_files_is_not_made_anew() {
         assert!(!files.is_empty());
         files.iter().for_each(|path| std::fs::remove_file(path).unwrap());
         assert!(RocksEngine::open(&directory).is_err(), "without {lost}");
+    }
+}
+
+#[test]
+fn tables_of_versions_that_had_no_filters_of_groups_are_searched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("state");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("current"), "db-0").unwrap();
+    let mut table = rocksdb::BlockBasedOptions::default();
+    table.set_bloom_filter(10.0, false);
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&table);
+    let former = rocksdb::DB::open(&options, directory.join("db-0")).unwrap();
+    for group in 0..100_u8 {
+        former.put([b"g", &[group][..], &GROUP_END, &[1]].concat(), [group]).unwrap();
+    }
+    former.flush().unwrap();
+    drop(former);
+    let engine = RocksEngine::open(&directory).unwrap();
+    let reader = engine.reader();
+    let mut cursor = reader.group_cursor(b"g", b"h");
+    for group in 0..100_u8 {
+        cursor.seek(&[b"g", &[group][..], &GROUP_END, &[0]].concat()).unwrap();
+        assert_eq!(cursor.entry().map(|(_, value)| value), Some(&[group][..]));
     }
 }

@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
         let reader = self.reader;
         let cursor = self.heads.get_or_insert_with(|| {
             let (lower, upper) = layout::table(layout::VERSIONS);
-            reader.cursor(&lower, &upper)
+            reader.group_cursor(&lower, &upper)
         });
         cursor.seek(start)?;
         let Some((entry, record)) = cursor.entry() else { return Ok(None) };

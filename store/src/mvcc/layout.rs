@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use store_client::{KeyRange, KeyValue, LeaseId, Revision};
 
 use super::Error;
+use crate::engine::GROUP_END;
 
 /// Tag of the versions table.
 pub const VERSIONS: u8 = b'k';
@@ -34,7 +35,8 @@ pub const ALARMS: u8 = b'w';
 pub const FACTS: u8 = b'm';
 
 const ESCAPED_ZERO: [u8; 2] = [0x00, 0xff];
-const END: [u8; 2] = [0x00, 0x01];
+/// The entries of a key are a group to the engine.
+const END: [u8; 2] = GROUP_END;
 /// Follows every entry of a key and precedes those of the next: one more than [`END`].
 const AFTER_END: [u8; 2] = [0x00, 0x02];
 const REVISION_BYTES: usize = 8;

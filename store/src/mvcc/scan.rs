@@ -64,7 +64,7 @@ fn visit_one(
     visit: &mut Visitor<'_>,
 ) -> Result<(), Error> {
     let (lower, upper) = (layout::version_key(key, at), layout::key_end(key));
-    let mut cursor = overlay.over(reader.cursor(&lower, &upper), &upper);
+    let mut cursor = overlay.over(reader.group_cursor(&lower, &upper), &upper);
     cursor.seek(&lower)?;
     let Some((entry, record)) = cursor.entry() else { return Ok(()) };
     let (found, revision) = layout::split_version_key(entry)?;
