@@ -11,6 +11,7 @@ use proto::raft::ForwardRequest;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::adapter::group::Task;
 use crate::codec;
@@ -72,23 +73,40 @@ impl Errands {
 }
 
 impl Courier {
-    /// Works for as long as there may be errands.
-    pub(crate) async fn run(mut self) {
+    /// Works until `stopped`; then waits for the answers that are under way.
+    pub(crate) async fn run(mut self, stopped: CancellationToken) {
         let mut messages = JoinSet::new();
-        while let Some(first) = self.waiting.recv().await {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = stopped.cancelled() => None,
+                first = self.waiting.recv() => first,
+            };
+            let Some(first) = first else { break };
             let mut message = Message::of(first);
             // Behind everybody who can run now: they may have errands, too.
             tokio::task::yield_now().await;
             while let Ok(next) = self.waiting.try_recv() {
                 if let Err(next) = message.add(next) {
-                    messages.spawn(
-                        self.carrier.clone().carry(std::mem::replace(&mut message, Message::of(next))),
-                    );
+                    let full = std::mem::replace(&mut message, Message::of(next));
+                    messages.spawn(self.carrier.clone().carry(full));
                 }
             }
             messages.spawn(self.carrier.clone().carry(message));
             while messages.try_join_next().is_some() {}
         }
+        self.waiting.close();
+        while let Some(errand) = self.waiting.recv().await {
+            errand.tell(Err(CallError::NotSent("this member ends".into())));
+        }
+        while messages.join_next().await.is_some() {}
+    }
+}
+
+impl Errand {
+    fn tell(self, answer: Answer) {
+        // Who gave up is fine.
+        drop(self.teller.send(answer));
     }
 }
 
@@ -143,8 +161,7 @@ impl Carrier {
             () = self.succeeded(leader) => CallError::Lost(format!("member {leader} leads no more")),
         };
         for errand in errands {
-            // Who gave up is fine.
-            drop(errand.teller.send(Err(failed.clone())));
+            errand.tell(Err(failed.clone()));
         }
     }
 
@@ -159,7 +176,7 @@ impl Carrier {
             for payload in message.payloads {
                 let errand = errands.pop_front();
                 let errand = errand.ok_or_else(|| CallError::Lost("more answers than questions".into()))?;
-                drop(errand.teller.send(Ok(payload)));
+                errand.tell(Ok(payload));
             }
         }
         Ok(())

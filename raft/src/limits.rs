@@ -136,6 +136,9 @@ pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(5);
 /// How long a leader that stops tries to hand over first. A little longer than the round trips it takes.
 pub(crate) const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
+/// How long a member that stops waits for what it has sent to the leader on behalf of its callers.
+pub(crate) const CARRY_MAX: Duration = Duration::from_secs(1);
+
 /// How long the core of the group may take to stop before it is left to the process exit.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
 

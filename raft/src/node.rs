@@ -38,6 +38,8 @@ pub struct Node {
     log: Log,
     fuse: Fuse,
     stopped: CancellationToken,
+    /// Cancelled when everything that was sent to a leader is answered, after the end began.
+    carried: CancellationToken,
     /// Aborted when dropped.
     tasks: JoinSet<()>,
 }
@@ -133,14 +135,19 @@ impl Node {
         let handle = Handle::new(route, reads, &options, meters.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
-        tasks.spawn(courier.run());
+        let carried = CancellationToken::new();
+        let (until, done) = (stopped.clone(), carried.clone().drop_guard());
+        tasks.spawn(async move {
+            courier.run(until).await;
+            drop(done);
+        });
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
         let service = Service::new(identity, peers_known, fuse.clone(), Arc::new(group.clone()));
-        Ok(Self { handle, service, group, machine, log, fuse, stopped, tasks })
+        Ok(Self { handle, service, group, machine, log, fuse, stopped, carried, tasks })
     }
 
     /// The way in.
@@ -168,6 +175,11 @@ impl Node {
             self.group.hand_over().await;
         }
         self.stopped.cancel();
+        if ended.is_ok() && tokio::time::timeout(limits::CARRY_MAX, self.carried.cancelled()).await.is_err() {
+            tracing::info!(
+                "a leader has not answered everything that it was asked for callers of this member"
+            );
+        }
         self.group.stop().await;
         self.tasks.shutdown().await;
         ended?;

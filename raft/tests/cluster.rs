@@ -193,6 +193,28 @@ async fn a_leader_that_stops_hands_over_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_stops_waits_for_what_it_sent_on() {
+    let mut cluster = Cluster::far_apart(3, Duration::from_millis(40)).await;
+    let leader = cluster.leader().await;
+    let follower = leader % 3 + 1;
+    let handle = cluster.handle(follower);
+    handle.propose(command(99)).await.unwrap();
+    let mut proposals = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let handle = handle.clone();
+        proposals.spawn(async move { handle.propose(command(number)).await });
+    }
+    support::wait_for("fifty proposals", || handle.proposals_pending() == 50).await;
+    // On their way, and an answer takes longer than this.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    cluster.stop(follower).await;
+    while let Some(proposed) = proposals.join_next().await {
+        proposed.unwrap().expect("what was sent is answered");
+    }
+    assert!(matches!(handle.propose(command(50)).await, Err(Error::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_can_move() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;

@@ -273,7 +273,8 @@ pub struct Cluster {
 /// Hands on what connections carry, later.
 async fn relay(listener: TcpListener, to: SocketAddr, delay: Duration) {
     while let Ok((near, _)) = listener.accept().await {
-        let far = TcpStream::connect(to).await.unwrap();
+        // A member that has stopped.
+        let Ok(far) = TcpStream::connect(to).await else { continue };
         let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
         tokio::spawn(later(near_in, far_out, delay));
         tokio::spawn(later(far_in, near_out, delay));

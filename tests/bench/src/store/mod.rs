@@ -253,8 +253,12 @@ async fn calls(program: &Program, at: usize, plan: &Plan, figures: &mut Figures)
     if plan.wants(&["S7"]) {
         figures.note(Figure::TxnCpu, at, work::txn(targets, &pids, CLIENTS, limit).await?.server_us());
     }
+    if plan.wants(&["S12"]) {
+        leases::keep_alive(&cluster, at, limit, figures).await.context("keep-alives")?;
+        leases::expiry(&cluster, at, plan.leases, limit, figures).await.context("expiry")?;
+    }
     if plan.wants(&["S17"]) {
-        // A store may refuse a crowd; that is an answer, and no reason to end the run.
+        // A store may refuse a crowd, and others for some time after it; that is an answer, and no reason to end the run.
         match work::put(targets, &pids, plan.crowd, limit * 2).await {
             Ok(crowd) => figures.note(Figure::Crowd, at, crowd.rate() / thousand.rate()),
             Err(error) => {
@@ -263,10 +267,6 @@ async fn calls(program: &Program, at: usize, plan: &Plan, figures: &mut Figures)
                 figures.skip("S17", refused);
             }
         }
-    }
-    if plan.wants(&["S12"]) {
-        leases::keep_alive(&cluster, at, limit, figures).await.context("keep-alives")?;
-        leases::expiry(&cluster, at, plan.leases, limit, figures).await.context("expiry")?;
     }
     cluster.stop().await
 }
