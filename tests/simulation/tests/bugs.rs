@@ -37,7 +37,7 @@ macro_rules! bugs {
 
 bugs! {
     a_quorum_is_counted_wrongly: M1 from 0,
-    stale_acknowledgements_count: M2 from 14,
+    stale_acknowledgements_count: M2 from 2,
     entries_are_written_before_the_vote: M3 from 0,
     entries_are_told_durable_before_they_are: M4 from 0,
     the_applied_index_is_written_apart: M5 from 0,
@@ -47,10 +47,10 @@ bugs! {
     watches_are_told_twice_after_an_image: M9 from 1,
     slow_watches_lose_changes: M10 from 1,
     deletions_at_the_compacted_revision_go: M11 from 0,
-    the_revision_is_taken_from_the_keys: M12 from 0,
+    the_revision_is_taken_from_the_keys: M12 from 9,
     watches_of_the_future_are_told_the_past: M13 from 0,
     reads_depend_on_what_was_removed_here: M14 from 0,
-    old_leaders_end_leases: M15 from 10,
+    old_leaders_end_leases: M15 from 13,
     wiped_members_vote: M16 from 5,
     failed_syncs_are_tried_again: M17 from 4,
     damaged_logs_pass_for_shorter_ones: M18 from 2,
