@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::adapter::group::Task;
 use crate::codec;
@@ -172,7 +173,9 @@ impl Carrier {
         let payloads = errands.iter().map(|errand| errand.request.clone()).collect();
         let request = self.peers.sign(leader, ForwardRequest { cluster_id, payloads });
         let mut answers = client.forward(request).await?.into_inner();
-        while let Some(message) = answers.message().await? {
+        // From here on it was sent.
+        let lost = |status: Status| CallError::Lost(format!("{}: {}", status.code(), status.message()));
+        while let Some(message) = answers.message().await.map_err(lost)? {
             for payload in message.payloads {
                 let errand = errands.pop_front();
                 let errand = errand.ok_or_else(|| CallError::Lost("more answers than questions".into()))?;

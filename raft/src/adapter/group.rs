@@ -311,6 +311,7 @@ impl Group {
             return confirmed.await.map(Outcome::ReadIndex);
         }
         tokio::select! {
+            biased;
             index = confirmed => index.map(Outcome::ReadIndex),
             index = self.committed_index() => index.map(Outcome::ReadIndex),
         }
