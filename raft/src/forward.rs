@@ -22,6 +22,8 @@ use crate::network::{CallError, Lane, Peers};
 
 type Answer = Result<Bytes, CallError>;
 
+const MEMBER_ENDS: &str = "this member ends";
+
 /// The way to the [`Courier`]. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Errands {
@@ -61,13 +63,14 @@ impl Errands {
             until,
             teller,
         };
-        let sent = timeout_at(until, self.waiting.send(errand)).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(CallError::NotSent("too much is on its way".into()));
+        match timeout_at(until, self.waiting.send(errand)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_closed)) => return Err(CallError::NotSent(MEMBER_ENDS.into())),
+            Err(_) => return Err(CallError::NotSent("too much is on its way".into())),
         }
         match timeout_at(until, told).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_dropped)) => Err(CallError::Lost("this member ends".into())),
+            Ok(Err(_dropped)) => Err(CallError::Lost(MEMBER_ENDS.into())),
             Err(_) => Err(CallError::Lost(format!("member {leader} takes too long"))),
         }
     }
@@ -98,7 +101,7 @@ impl Courier {
         }
         self.waiting.close();
         while let Some(errand) = self.waiting.recv().await {
-            errand.tell(Err(CallError::NotSent("this member ends".into())));
+            errand.tell(Err(CallError::NotSent(MEMBER_ENDS.into())));
         }
         while messages.join_next().await.is_some() {}
     }

@@ -197,16 +197,15 @@ async fn a_follower_that_stops_waits_for_what_it_sent_on() {
     let mut cluster = Cluster::far_apart(3, Duration::from_millis(40)).await;
     let leader = cluster.leader().await;
     let follower = leader % 3 + 1;
-    let handle = cluster.handle(follower);
-    handle.propose(command(99)).await.unwrap();
+    let (handle, leading) = (cluster.handle(follower), cluster.handle(leader));
+    let LogIndex(before) = handle.propose(command(99)).await.unwrap().index;
     let mut proposals = tokio::task::JoinSet::new();
     for number in 0..50 {
         let handle = handle.clone();
         proposals.spawn(async move { handle.propose(command(number)).await });
     }
-    support::wait_for("fifty proposals", || handle.proposals_pending() == 50).await;
-    // On their way, and an answer takes longer than this.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The leader has them, and its answers are far away.
+    support::wait_for("fifty entries", || leading.status().last_index.0 >= before + 50).await;
     cluster.stop(follower).await;
     while let Some(proposed) = proposals.join_next().await {
         proposed.unwrap().expect("what was sent is answered");

@@ -124,8 +124,8 @@ fn entry_record(entry: &EntryOf<Types>) -> record::Entry<'_> {
 
 /// The entry at which a message ends: its last one, or the one it follows.
 pub(super) fn end(request: &AppendEntriesRequest<Types>) -> Option<record::LogId> {
-    let last = request.entries.last().map(|entry| entry_record(entry).id);
-    last.or_else(|| log_id_option_record(&request.prev_log_id))
+    let last = request.entries.last().map(|entry| &entry.log_id);
+    last.or(request.prev_log_id.as_ref()).map(log_id_record)
 }
 
 pub(super) fn append_record(request: &AppendEntriesRequest<Types>) -> record::Append<'_> {

@@ -5,7 +5,8 @@
 //! (`max_bgerror_resume_count = 0`): a failed flush says nothing about what is on the disk (invariant S7).
 //!
 //! Memtables and tables have filters of the groups in them, so that a write finds out what it follows, most often nothing or something
-//! recent, without a search in each. No filter knows whole keys: those that are read by their whole name exist.
+//! recent, without a search in each. No filter knows whole keys: facts, which exist, and leases, which most who name
+//! them hold, are read by theirs.
 //!
 //! | in the directory | |
 //! |---|---|

@@ -88,13 +88,11 @@ fn cursors_of_groups_find_all_of_a_group(engine: &dyn Engine) {
             let expected = written.range(sought.clone()..).next();
             across.seek(&sought).unwrap();
             assert_eq!(across.entry().map(|(key, _)| key), expected.map(|key| &key[..]));
-            let expected = expected.filter(|key| key.starts_with(&sought[..sought.len() - 1]));
+            let of_this = |key: &&[u8]| key.starts_with(&sought[..sought.len() - 1]);
+            let expected = expected.map(|key| &key[..]).filter(of_this);
             of_group.seek(&sought).unwrap();
-            let found = of_group
-                .entry()
-                .map(|(key, _)| key)
-                .filter(|key| key.starts_with(&sought[..sought.len() - 1]));
-            assert_eq!(found, expected.map(|key| &key[..]), "group {group:x}, version {version}");
+            let found = of_group.entry().map(|(key, _)| key).filter(of_this);
+            assert_eq!(found, expected, "group {group:x}, version {version}");
         }
     }
     drop((of_group, across));
