@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::adapter::group::Task;
+use crate::adapter::task::Task;
 use crate::codec;
 use crate::limits;
 use crate::member::{Leadership, MemberId};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::adapter::group::{Outcome, Task};
+use crate::adapter::task::{Outcome, Task};
 use crate::error::Error;
 use crate::limits;
 use crate::member::{Leadership, Member, MemberId, Proposed, Status};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::adapter::group::{Outcome, Task};
+use crate::adapter::task::{Outcome, Task};
 use crate::error::Error;
 use crate::limits;
 use crate::meters::Meters;

@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::adapter::group::{Group, Outcome, Refusal, Task};
+use crate::adapter::group::Group;
+use crate::adapter::task::{Outcome, Refusal, Task};
 use crate::codec;
 use crate::error::Error;
 use crate::forward::Errands;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::convert;
-use super::group::Task;
+use super::task::Task;
 use crate::codec;
 use crate::record::{
     Answer, Append, Appended, Ballot, BallotAnswer, Entry, Failure, LogId, Member, Membership, Payload,

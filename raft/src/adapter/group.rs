@@ -22,6 +22,7 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::outbound::Factory;
 use super::proposals::Proposals;
+use super::task::{Outcome, Refusal, Task};
 use super::{Command, Types, convert};
 #[cfg(feature = "known-bugs")]
 use crate::bugs::Bug;
@@ -32,83 +33,10 @@ use crate::log::Log;
 use crate::member::{Leadership, Member, MemberId, Status};
 use crate::network::Peers;
 use crate::options::Options;
-use crate::record::{self, LogId, Request};
 use crate::state_machine::{LogIndex, Term};
 
 /// Why a learner does not get a vote; etcd's words.
 const LEARNER_BEHIND: &str = "can only promote a learner member which is in sync with leader";
-
-/// What only a leader can do.
-#[derive(Clone, Debug)]
-pub(crate) enum Task {
-    Propose(Bytes),
-    ReadIndex,
-    AddLearner(MemberId, Member),
-    Promote(MemberId),
-    Remove(MemberId),
-    Update(MemberId, Member),
-    TransferLeadership(MemberId),
-}
-
-/// What came of a [`Task`].
-#[derive(Clone, Debug)]
-pub(crate) enum Outcome {
-    Applied { id: LogId, response: Bytes },
-    ReadIndex(u64),
-    Done,
-}
-
-/// Why nothing came of a [`Task`].
-#[derive(Clone, Debug)]
-pub(crate) enum Refusal {
-    /// Another member leads, if any. Nothing was done.
-    NotLeader(Option<MemberId>),
-    /// It failed.
-    Failed(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl Task {
-    /// `record` borrows from `buffer`; the command will share it.
-    pub(crate) fn from_record(record: Request<'_>, buffer: &Bytes) -> Self {
-        let member = |record| {
-            let (id, member) = convert::member(record);
-            (MemberId(id), member)
-        };
-        match record {
-            Request::Propose(command) => Self::Propose(buffer.slice_ref(command)),
-            Request::ReadIndex => Self::ReadIndex,
-            Request::AddLearner(record) => {
-                let (id, member) = member(record);
-                Self::AddLearner(id, member)
-            }
-            Request::Promote(id) => Self::Promote(MemberId(id)),
-            Request::Remove(id) => Self::Remove(MemberId(id)),
-            Request::Update(record) => {
-                let (id, member) = member(record);
-                Self::Update(id, member)
-            }
-            Request::TransferLeadership(to) => Self::TransferLeadership(MemberId(to)),
-        }
-    }
-
-    pub(crate) fn as_record(&self) -> Request<'_> {
-        match self {
-            Self::Propose(command) => Request::Propose(command),
-            Self::ReadIndex => Request::ReadIndex,
-            Self::AddLearner(id, member) => Request::AddLearner(convert::member_record(id.0, member)),
-            Self::Promote(id) => Request::Promote(id.0),
-            Self::Remove(id) => Request::Remove(id.0),
-            Self::Update(id, member) => Request::Update(convert::member_record(id.0, member)),
-            Self::TransferLeadership(to) => Request::TransferLeadership(to.0),
-        }
-    }
-}
 
 /// Cheap to clone; all clones are one group.
 #[derive(Clone)]
@@ -642,28 +570,4 @@ fn members(stored: &StoredMembershipOf<Types>) -> BTreeMap<MemberId, (Member, bo
     let membership = stored.membership();
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     membership.nodes().map(|(id, member)| (MemberId(*id), (member.clone(), voters.contains(id)))).collect()
-}
-
-impl Error {
-    /// What a member on whose behalf we acted is told.
-    pub(super) fn to_record(&self) -> record::Failure {
-        match self {
-            Self::NoLeader | Self::NotSent { .. } => record::Failure::NoLeader,
-            Self::Unknown { detail, .. } => record::Failure::Unknown(detail.clone()),
-            Self::ReadNotConfirmed { detail } => record::Failure::ReadNotConfirmed(detail.clone()),
-            Self::Stopped => record::Failure::Stopped,
-            Self::Membership(detail) => record::Failure::Membership(detail.clone()),
-            Self::TooLarge { size, limit } => {
-                record::Failure::TooLarge { size: *size as u64, limit: *limit as u64 }
-            }
-            Self::Overloaded { .. } => record::Failure::Overloaded,
-            Self::NoSpace => record::Failure::NoSpace,
-            Self::Storage { .. }
-            | Self::ForeignCluster { .. }
-            | Self::AlreadyInitialized
-            | Self::Options { .. }
-            | Self::Directory { .. }
-            | Self::Tls { .. } => record::Failure::Storage(self.to_string()),
-        }
-    }
 }

@@ -10,12 +10,13 @@ use proto::raft::SnapshotChunk;
 use tonic::{Status, Streaming};
 
 use super::convert;
-use super::group::{Group, Outcome, Refusal, Task};
+use super::group::Group;
 use super::machine::Image;
+use super::task::{self, Task};
 use crate::codec;
 use crate::member::MemberId;
 use crate::network::{Frames, Inbound, Replies};
-use crate::record::{self, Answer};
+use crate::record;
 use crate::seams::Work;
 use crate::snapshot::{Discard, Receiver};
 
@@ -94,19 +95,9 @@ impl Inbound for Group {
         let tasks = tasks.collect::<Result<Vec<_>, Status>>()?;
         let reply = |task| {
             let group = self.clone();
-            async move { encoded(&answer(&group.perform(task).await)) }
+            async move { encoded(&task::answer(&group.perform(task).await)) }
         };
         Ok(tasks.into_iter().map(reply).collect::<FuturesOrdered<_>>().boxed())
-    }
-}
-
-fn answer(outcome: &Result<Outcome, Refusal>) -> Answer<'_> {
-    match outcome {
-        Ok(Outcome::Applied { id, response }) => Answer::Applied { id: *id, response },
-        Ok(Outcome::ReadIndex(index)) => Answer::ReadIndex(*index),
-        Ok(Outcome::Done) => Answer::Done,
-        Err(Refusal::NotLeader(leader)) => Answer::NotLeader(leader.map(|id| id.0)),
-        Err(Refusal::Failed(error)) => Answer::Failed(error.to_record()),
     }
 }
 

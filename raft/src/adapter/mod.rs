@@ -8,6 +8,7 @@
 //! | [`outbound`] | our connections to its network |
 //! | [`inbound`] | what peers send to its interface |
 //! | [`proposals`] | many callers to few appends |
+//! | [`task`] | what a leader is asked to what travels between members |
 //! | [`group`] | its interface to what a [`Handle`](crate::Handle) needs |
 
 mod convert;
@@ -21,6 +22,7 @@ mod log;
 pub(crate) mod machine;
 mod outbound;
 mod proposals;
+pub(crate) mod task;
 
 #[cfg(test)]
 mod suite;
