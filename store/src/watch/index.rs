@@ -12,9 +12,47 @@ use super::Id;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    keys: HashMap<Bytes, Vec<Id>>,
-    prefixes: BTreeMap<usize, HashMap<Bytes, Vec<Id>>>,
+    keys: HashMap<Bytes, Ids>,
+    prefixes: BTreeMap<usize, HashMap<Bytes, Ids>>,
     ranges: BTreeMap<Id, KeyRange>,
+}
+
+/// Who watches the same; most often one, which takes no allocation.
+#[derive(Debug)]
+enum Ids {
+    One(Id),
+    Many(Vec<Id>),
+}
+
+impl Ids {
+    fn as_slice(&self) -> &[Id] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+
+    fn push(&mut self, id: Id) {
+        match self {
+            Self::One(first) => *self = Self::Many(vec![*first, id]),
+            Self::Many(ids) => ids.push(id),
+        }
+    }
+
+    /// Whether somebody is left.
+    fn remove(&mut self, id: Id) -> bool {
+        match self {
+            Self::One(only) => *only != id,
+            Self::Many(ids) => {
+                ids.retain(|other| *other != id);
+                !ids.is_empty()
+            }
+        }
+    }
+}
+
+fn add(map: &mut HashMap<Bytes, Ids>, key: &Bytes, id: Id) {
+    map.entry(key.clone()).and_modify(|ids| ids.push(id)).or_insert(Ids::One(id));
 }
 
 /// How a range is found.
@@ -36,11 +74,8 @@ fn shape(keys: &KeyRange) -> Shape<'_> {
 impl Index {
     pub(super) fn insert(&mut self, keys: &KeyRange, id: Id) {
         match shape(keys) {
-            Shape::Key(key) => self.keys.entry(key.clone()).or_default().push(id),
-            Shape::Prefix(prefix) => {
-                let same_length = self.prefixes.entry(prefix.len()).or_default();
-                same_length.entry(prefix.clone()).or_default().push(id);
-            }
+            Shape::Key(key) => add(&mut self.keys, key, id),
+            Shape::Prefix(prefix) => add(self.prefixes.entry(prefix.len()).or_default(), prefix, id),
             Shape::Other => {
                 self.ranges.insert(id, keys.clone());
             }
@@ -66,21 +101,18 @@ impl Index {
 
     /// Adds those whom a change of `key` concerns; one may be added twice.
     pub(super) fn concerned(&self, key: &[u8], out: &mut Vec<Id>) {
-        out.extend(self.keys.get(key).into_iter().flatten());
+        out.extend(self.keys.get(key).into_iter().flat_map(Ids::as_slice));
         for (length, same_length) in &self.prefixes {
             let Some(prefix) = key.get(..*length) else { break };
-            out.extend(same_length.get(prefix).into_iter().flatten());
+            out.extend(same_length.get(prefix).into_iter().flat_map(Ids::as_slice));
         }
         out.extend(self.ranges.iter().filter(|(_, range)| range.contains(key)).map(|(id, _)| *id));
     }
 }
 
-fn remove(map: &mut HashMap<Bytes, Vec<Id>>, key: &Bytes, id: Id) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|other| *other != id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
+fn remove(map: &mut HashMap<Bytes, Ids>, key: &Bytes, id: Id) {
+    if map.get_mut(key).is_some_and(|ids| !ids.remove(id)) {
+        map.remove(key);
     }
 }
 
@@ -98,6 +130,10 @@ mod tests {
             KeyRange::From("b".into()),
             KeyRange::Interval { start: "a/a".into(), end: "a/c".into() },
             KeyRange::prefix(vec![0xff]),
+            // Watched by several.
+            KeyRange::Key("a/b".into()),
+            KeyRange::prefix("a/"),
+            KeyRange::Key("a/b".into()),
         ];
         let mut index = Index::default();
         for (id, range) in (0..).zip(&ranges) {

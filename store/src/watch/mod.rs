@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raft::Work;
-use store_client::{Error as Refusal, KeyRange, KeyValue};
+use store_client::{Error as Refusal, KeyRange, KeyValue, Watch};
 use tokio::sync::Notify;
 
 use crate::limits::{
@@ -89,6 +89,10 @@ struct Watcher {
     bell: OnceLock<(Arc<Bells>, i64)>,
     /// That bell was rung, and nobody has looked since.
     rung: AtomicBool,
+    /// Changes come with the values before.
+    prev_kv: bool,
+    /// It wants to know about every revision, if only that it passed.
+    progress: bool,
 }
 
 #[derive(Debug, Default)]
@@ -231,15 +235,16 @@ impl Hub {
     }
 
     /// Registers a watcher; everything after the returned revision will be in its queue.
-    fn register(&self, keys: &KeyRange, progress: bool) -> Result<(Id, Arc<Watcher>, i64), Refusal> {
+    fn register(&self, watch: &Watch) -> Result<(Id, Arc<Watcher>, i64), Refusal> {
         let mut registry = self.registry.lock();
         if registry.watchers.len() >= WATCHES_MAX {
             return Err(Refusal::Unavailable(format!("this member has {WATCHES_MAX} watches already")));
         }
         registry.next_id += 1;
         let id = Id(registry.next_id);
-        let watcher = Arc::new(Watcher::default());
-        registry.index.insert(keys, id);
+        let (prev_kv, progress) = (watch.prev_kv, watch.progress);
+        let watcher = Arc::new(Watcher { prev_kv, progress, ..Watcher::default() });
+        registry.index.insert(&watch.keys, id);
         registry.watchers.insert(id, watcher.clone());
         if progress {
             registry.progress.insert(id, watcher.clone());

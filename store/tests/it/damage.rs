@@ -17,16 +17,53 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
 }
 
-async fn refuses_to_start(options: Options) {
-    let refused = loop {
+async fn refusal(options: &Options) -> Error {
+    loop {
         match Server::start(options.clone()).await {
             Err(Error::Directory { detail, .. }) if detail.contains("another process") => {}
-            Err(error) => break error,
+            Err(error) => return error,
             Ok(server) => drop(server),
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+    }
+}
+
+async fn refuses_to_start(options: Options) {
+    let refused = refusal(&options).await;
     assert!(refused.to_string().contains("found damaged"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_does_not_know_who_it_is_does_not_start_and_finds_out_when_it_can() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = quick(Options::single(scratch.path()));
+    let server = Server::start(options.clone()).await.unwrap();
+    let id = server.handle().member_id();
+    put(&server.handle(), "k", "v").await;
+    server.stop().await.unwrap();
+
+    let file = scratch.path().join("member.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let other = whole.replace(&id.0.to_string(), &(id.0 ^ 1).to_string());
+    assert_ne!(other, whole);
+    for (damaged, named) in
+        [("", "member.json"), (&whole[..whole.len() / 2], "member.json"), (&other, "belongs to")]
+    {
+        std::fs::write(&file, damaged).unwrap();
+        let refused = refusal(&options).await;
+        assert!(refused.to_string().contains(named), "{damaged:?}: {refused}");
+    }
+
+    // Who it is follows from the cluster; that it is the owner of the log shows that it is right.
+    std::fs::remove_file(&file).unwrap();
+    let server = restart(options).await;
+    let kv = server.handle();
+    assert_eq!(kv.member_id(), id);
+    let read = kv.range(Range::new(KeyRange::Key("k".into()))).await.unwrap();
+    assert_eq!(read.kvs[0].value, "v");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
+    drop(kv);
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
