@@ -8,6 +8,7 @@ use store_client::{Change, Error as Refusal, KeyRange, Revision, Watch, WatchMes
 
 use super::{Bells, Hub, Id, Past, Popped, Watcher};
 use crate::mvcc::draft::Revised;
+use crate::mvcc::history::Piece;
 
 /// A watch under way. Dropping it ends it.
 pub struct Subscription {
@@ -18,8 +19,6 @@ pub struct Subscription {
     id: Id,
     watcher: Arc<Watcher>,
     phase: Phase,
-    /// Read from history and not yet delivered; boxed, because most never read it.
-    ready: Option<Box<VecDeque<Arc<Revised>>>>,
     /// Everything up to this revision has been delivered.
     delivered: i64,
 }
@@ -32,16 +31,31 @@ enum Live {
     Quiet,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Phase {
     /// Nothing was said yet; history ends at this revision.
     New { registered: i64 },
-    /// Reading history from `next` to `end`.
-    History { next: i64, end: i64 },
+    /// Reading history; boxed, because most never do.
+    History(Box<Reading>),
     /// Waiting for the queue.
     Live,
     /// An error was delivered.
     Ended,
+}
+
+#[derive(Debug)]
+struct Reading {
+    /// Read and not yet delivered.
+    ready: VecDeque<Arc<Revised>>,
+    /// The first revision that was not read.
+    next: i64,
+    end: i64,
+}
+
+impl Phase {
+    fn history(next: i64, end: i64) -> Self {
+        Self::History(Box::new(Reading { ready: VecDeque::new(), next, end }))
+    }
 }
 
 /// Asks a subscription how far it is.
@@ -92,7 +106,6 @@ impl Subscription {
             id,
             watcher,
             phase: Phase::New { registered },
-            ready: None,
             delivered: start - 1,
         };
         if start < subscription.past.compacted() {
@@ -148,21 +161,26 @@ impl Subscription {
             {
                 return Step::Deliver(Delivery::Progress(Revision(self.hub.published())));
             }
-            if let Some(revised) = self.ready.as_mut().and_then(|ready| ready.pop_front()) {
-                return Step::Deliver(self.deliver(revised));
-            }
-            self.ready = None;
-            match self.phase {
+            match &mut self.phase {
                 Phase::Ended => return Step::Ended,
                 Phase::New { registered } => {
+                    let registered = *registered;
                     self.phase = if self.start <= registered {
-                        Phase::History { next: self.start, end: registered }
+                        Phase::history(self.start, registered)
                     } else {
                         Phase::Live
                     };
                     return Step::Deliver(Delivery::Created(Revision(registered)));
                 }
-                Phase::History { .. } => return Step::Behind,
+                Phase::History(reading) => {
+                    if let Some(revised) = reading.ready.pop_front() {
+                        return Step::Deliver(self.deliver(revised));
+                    }
+                    if reading.next <= reading.end {
+                        return Step::Behind;
+                    }
+                    self.phase = Phase::Live;
+                }
                 Phase::Live => match self.live() {
                     Live::Deliver(delivery) => return Step::Deliver(delivery),
                     Live::Again => {}
@@ -174,15 +192,23 @@ impl Subscription {
 
     /// Reads a piece of history, if that is what comes next. After an error it has ended.
     pub async fn read(&mut self) -> Result<(), Refusal> {
-        let Phase::History { next, end } = self.phase else { return Ok(()) };
-        let read = self.read_piece(next, end).await;
-        if read.is_err() {
-            self.phase = Phase::Ended;
+        let Phase::History(reading) = &self.phase else { return Ok(()) };
+        match self.piece(reading.next, reading.end).await {
+            Ok(piece) => {
+                if let Phase::History(reading) = &mut self.phase {
+                    reading.ready.extend(piece.revised);
+                    reading.next = piece.next;
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.phase = Phase::Ended;
+                Err(refusal)
+            }
         }
-        read
     }
 
-    async fn read_piece(&mut self, next: i64, end: i64) -> Result<(), Refusal> {
+    async fn piece(&self, next: i64, end: i64) -> Result<Piece, Refusal> {
         let (past, keys) = (self.past.clone(), self.keys.clone());
         let piece = self
             .past
@@ -196,9 +222,7 @@ impl Subscription {
             return Err(self.compacted());
         }
         assert!(piece.next > next, "a piece of history moves on");
-        self.ready.get_or_insert_default().extend(piece.revised);
-        self.phase = if piece.next > end { Phase::Live } else { Phase::History { next: piece.next, end } };
-        Ok(())
+        Ok(piece)
     }
 
     /// Takes from the queue.
@@ -229,7 +253,7 @@ impl Subscription {
                     false => next,
                 };
                 if next <= end {
-                    self.phase = Phase::History { next, end };
+                    self.phase = Phase::history(next, end);
                 }
                 Live::Again
             }
