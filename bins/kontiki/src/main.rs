@@ -64,7 +64,8 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == "shim") {
         return runtime::shim::main(arguments);
     }
-    match run(Cli::parse().command) {
+    let words = ::store::ctl::flags_anywhere(&Cli::command(), std::env::args_os());
+    match run(Cli::parse_from(words).command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kontiki: {error:#}");

@@ -11,7 +11,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use super::{Error, prompt};
+use super::{Error, discovery, prompt, unverified};
 use crate::cli::duration;
 
 /// Where the store is; as etcdctl's flags.
@@ -20,6 +20,30 @@ pub struct Connection {
     /// Members' addresses for clients, separated by commas.
     #[arg(long, env = "ETCDCTL_ENDPOINTS", default_value = "http://127.0.0.1:2379")]
     pub endpoints: String,
+    /// Domain whose SRV records name the members, in the place of --endpoints.
+    #[arg(long, value_name = "DOMAIN", env = "ETCDCTL_DISCOVERY_SRV", hide_short_help = true)]
+    pub discovery_srv: Option<String>,
+    /// Which of several clusters of --discovery-srv: what follows `etcd-client-` in the name of its service.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ETCDCTL_DISCOVERY_SRV_NAME",
+        requires = "discovery_srv",
+        hide_short_help = true
+    )]
+    pub discovery_srv_name: Option<String>,
+    /// Whether --discovery-srv may name members that are reached without TLS.
+    #[arg(
+        long,
+        env = "ETCDCTL_INSECURE_DISCOVERY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        hide_short_help = true
+    )]
+    pub insecure_discovery: bool,
     /// Authority of the members' certificates (PEM file).
     #[arg(long, env = "ETCDCTL_CACERT")]
     pub cacert: Option<PathBuf>,
@@ -29,7 +53,8 @@ pub struct Connection {
     /// Key of --cert (PEM file).
     #[arg(long = "key", id = "key_file", env = "ETCDCTL_KEY")]
     pub key_file: Option<PathBuf>,
-    /// Whether endpoints without http:// or https:// are reached without TLS. [default: unless there is --cacert]
+    /// Whether endpoints without http:// or https:// are reached without TLS. [default: unless there is --cacert or
+    /// --insecure-skip-tls-verify]
     #[arg(
         long,
         env = "ETCDCTL_INSECURE_TRANSPORT",
@@ -39,6 +64,9 @@ pub struct Connection {
         hide_short_help = true
     )]
     pub insecure_transport: Option<bool>,
+    /// Believe whoever answers, whatever its certificate says: only to find out what is wrong with it.
+    #[arg(long, env = "ETCDCTL_INSECURE_SKIP_TLS_VERIFY", hide_short_help = true)]
+    pub insecure_skip_tls_verify: bool,
     /// Who asks, as NAME or NAME:PASSWORD; without the password it is asked for.
     #[arg(long = "user", id = "login", env = "ETCDCTL_USER", hide_env_values = true)]
     pub login: Option<String>,
@@ -118,8 +146,9 @@ impl Connection {
     }
 
     /// A connection for each endpoint alone.
-    pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
-        self.names().map(|endpoint| Self { endpoints: endpoint.to_owned(), ..self.clone() })
+    pub async fn each(&self) -> Result<Vec<Self>, Error> {
+        let alone = |endpoints| Self { endpoints, discovery_srv: None, ..self.clone() };
+        Ok(self.names().await?.into_iter().map(alone).collect())
     }
 
     async fn line(&self, timeout: Option<Duration>) -> Result<Line, Error> {
@@ -131,8 +160,15 @@ impl Connection {
         Ok(InterceptedService::new(channel, Introduction(token)))
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty())
+    /// The members that may be asked, in this order.
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        if let Some(domain) = &self.discovery_srv {
+            let resolver = discovery::resolver(self.dial_timeout)?;
+            let found = discovery::find(&resolver, domain, self.discovery_srv_name.as_deref()).await?;
+            return discovery::allowed(found, domain, self.insecure_discovery);
+        }
+        let names = self.endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty());
+        Ok(names.map(ToOwned::to_owned).collect())
     }
 
     fn name_and_password(&self) -> Result<Option<(String, String)>, Error> {
@@ -147,43 +183,61 @@ impl Connection {
     /// The same without logging in.
     pub(super) async fn channel(&self, timeout: Option<Duration>) -> Result<Channel, Error> {
         let mut failed = None;
-        for name in self.names() {
-            let mut endpoint = self.endpoint(name)?;
+        for name in self.names().await? {
+            let (mut endpoint, tls) = self.endpoint(&name)?;
             if let Some(timeout) = timeout {
                 endpoint = endpoint.timeout(timeout);
             }
-            match endpoint.connect().await {
+            let connected = match tls {
+                None => endpoint.connect().await,
+                Some(tls) => endpoint.connect_with_connector(unverified::connector(tls)).await,
+            };
+            match connected {
                 Ok(channel) => return Ok(channel),
-                Err(source) => failed = Some(Error::Connect { endpoint: name.to_owned(), source }),
+                Err(source) => failed = Some(Error::Connect { endpoint: name, source }),
             }
         }
         Err(failed.unwrap_or_else(|| Error::Usage("--endpoints names no member".to_owned())))
     }
 
-    fn endpoint(&self, endpoint: &str) -> Result<Endpoint, Error> {
-        let plain = self.insecure_transport.unwrap_or(self.cacert.is_none());
+    /// How a member is reached; with the configuration of TLS where the certificate does not matter.
+    fn endpoint(&self, endpoint: &str) -> Result<(Endpoint, Option<rustls::ClientConfig>), Error> {
+        let tls = self.cacert.is_some() || self.insecure_skip_tls_verify;
+        let plain = self.insecure_transport.unwrap_or(!tls);
         let url = match (endpoint.contains("://"), plain) {
             (true, _) => endpoint.to_owned(),
             (false, true) => format!("http://{endpoint}"),
             (false, false) => format!("https://{endpoint}"),
         };
         let refused = |source| Error::Connect { endpoint: url.clone(), source };
-        let built = Endpoint::from_shared(url.clone())
+        let dialled = match url.strip_prefix("https://") {
+            // The connector does the TLS, and tonic takes no address that asks for more.
+            Some(rest) if self.insecure_skip_tls_verify => format!("http://{rest}"),
+            _ => url.clone(),
+        };
+        let built = Endpoint::from_shared(dialled)
             .map_err(refused)?
             .connect_timeout(self.dial_timeout)
             .http2_keep_alive_interval(self.keepalive_time)
             .keep_alive_timeout(self.keepalive_timeout);
         if !url.starts_with("https://") {
-            return Ok(built);
+            return Ok((built, None));
+        }
+        if self.insecure_skip_tls_verify {
+            let identity = self.cert.as_deref().zip(self.key_file.as_deref());
+            return Ok((built, Some(unverified::config(identity)?)));
         }
         let mut tls = ClientTlsConfig::new();
+        if let (Some(domain), false) = (&self.discovery_srv, self.insecure_discovery) {
+            tls = tls.domain_name(domain);
+        }
         if let Some(ca) = &self.cacert {
             tls = tls.ca_certificate(Certificate::from_pem(std::fs::read(ca)?));
         }
         if let (Some(cert), Some(key)) = (&self.cert, &self.key_file) {
             tls = tls.identity(Identity::from_pem(std::fs::read(cert)?, std::fs::read(key)?));
         }
-        built.tls_config(tls).map_err(|source| Error::Connect { endpoint: url.clone(), source })
+        Ok((built.tls_config(tls).map_err(refused)?, None))
     }
 }
 

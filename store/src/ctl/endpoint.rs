@@ -74,7 +74,7 @@ pub async fn run(Endpoint { cluster, command }: Endpoint, out: &mut (dyn Write +
 /// A connection for each endpoint alone, or for each address of each member.
 async fn each(common: &Common, cluster: bool) -> Result<Vec<Connection>, Error> {
     if !cluster {
-        return Ok(common.connection.each().collect());
+        return common.connection.each().await;
     }
     let mut client = ClusterClient::new(common.connection.connect().await?);
     let listed = client.member_list(pb::MemberListRequest { linearizable: true }).await?.into_inner();

@@ -102,10 +102,12 @@ impl Mirror {
     fn destination(&self) -> Connection {
         Connection {
             endpoints: self.destination.clone(),
+            discovery_srv: None,
             cacert: self.dest_cacert.clone(),
             cert: self.dest_cert.clone(),
             key_file: self.dest_key.clone(),
             insecure_transport: self.dest_insecure_transport,
+            insecure_skip_tls_verify: false,
             login: self.dest_user.clone(),
             login_password: self.dest_password.clone(),
             ..self.connection.clone()

@@ -5,10 +5,12 @@
 //! here.
 
 mod alarm;
+mod anywhere;
 mod auth;
 mod check;
 mod connection;
 mod defrag;
+mod discovery;
 mod downgrade;
 mod elect;
 mod endpoint;
@@ -28,6 +30,7 @@ mod requests;
 mod role;
 mod session;
 mod txn;
+mod unverified;
 mod user;
 mod watch;
 
@@ -36,6 +39,7 @@ use std::io::Write;
 use proto::etcd::etcdserverpb::ResponseHeader;
 use tokio::io::AsyncBufRead;
 
+pub use anywhere::flags_anywhere;
 pub use connection::{Connection, Line};
 pub use error::Error;
 use fields::Fields;

@@ -55,7 +55,7 @@ impl Files {
         Self { directory: directory.to_owned() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

@@ -14,6 +14,7 @@ mod checks;
 mod copies;
 mod forms;
 mod images;
+mod tls;
 mod watching;
 
 #[derive(Parser)]

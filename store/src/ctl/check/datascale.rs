@@ -64,7 +64,7 @@ pub async fn run(
 /// What the first endpoint's member says of itself, on the port for clients.
 async fn resident_bytes(check: &Check) -> Result<f64, Error> {
     let failed = |why: String| Error::Failed(format!("FAIL: Could not read {METRIC}: {why}"));
-    let connection = check.connection.each().next();
+    let connection = check.connection.each().await?.into_iter().next();
     let connection = connection.ok_or_else(|| Error::Usage("--endpoints names no member".to_owned()))?;
     let mut channel = connection.channel(Some(connection.command_timeout)).await?;
     let request = http::Request::get("/metrics").body(tonic::body::Body::empty());
