@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use store::engine::{Batch, Engine, rocks::RocksEngine};
 use store::mvcc::layout::{self, Version};
 use store::{Error, Options, Server};
-use store_client::testing::put;
-use store_client::{Error as Refusal, KeyRange, Kv, Range};
+use store_client::testing::{DEADLINE, put};
+use store_client::{Error as Refusal, KeyRange, Kv, Op, Range, Txn};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, put_surely, wait_for};
@@ -121,8 +121,7 @@ async fn a_member_with_another_state_is_found_by_its_hash_and_stops() {
     }
     let server = restart(options.clone()).await;
     let id = server.handle().member_id();
-    let ended =
-        tokio::time::timeout(store_client::testing::DEADLINE, server.run(CancellationToken::new())).await;
+    let ended = tokio::time::timeout(DEADLINE, server.run(CancellationToken::new())).await;
     let ended = ended.expect("the damaged member is found").unwrap_err();
     assert!(ended.to_string().contains("a majority has"), "{ended}");
     refuses_to_start(options).await;
@@ -133,4 +132,45 @@ async fn a_member_with_another_state_is_found_by_its_hash_and_stops() {
         alarmed.iter().any(|handle| handle.corrupt_members() == [id]).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_two_of_three_damaged_nothing_is_acknowledged_and_nothing_wrong_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(scratch.path()).await;
+    let leader = cluster.leader().await;
+    for number in 0..50 {
+        put_surely(&cluster.handle(&leader), &format!("k{number:02}"), "right").await;
+    }
+    cluster.agree().await;
+    let victims: Vec<_> = cluster.servers.keys().filter(|name| **name != leader).cloned().collect();
+    for victim in &victims {
+        cluster.servers.remove(victim).unwrap().stop().await.unwrap();
+    }
+    let directory = |name: &str| cluster.options[name].data_dir.clone();
+    let segments = files(&directory(&victims[0]).join("raft/log"), "log");
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segments[0], bytes).unwrap();
+    let state = directory(&victims[1]).join("state/db-0");
+    let entries = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+    for manifest in entries.filter(|path| path.to_string_lossy().contains("MANIFEST")) {
+        std::fs::remove_file(manifest).unwrap();
+    }
+    for victim in &victims {
+        let refused = format!("{:?}", refusal(&cluster.options[victim]).await);
+        assert!(refused.contains("amage") || refused.contains("MANIFEST"), "{victim}: {refused}");
+    }
+
+    let kv = cluster.handle(&leader);
+    let put = tokio::time::timeout(
+        DEADLINE,
+        kv.txn(Txn { success: vec![Op::put("k00", "lost")], ..Txn::default() }),
+    );
+    put.await.unwrap().unwrap_err();
+    tokio::time::timeout(DEADLINE, kv.read_revision()).await.unwrap().unwrap_err();
+    let all = Range { serializable: true, ..Range::new(KeyRange::prefix("k")) };
+    let told = kv.range(all).await.unwrap();
+    assert_eq!(told.kvs.len(), 50);
+    assert!(told.kvs.iter().all(|kv| kv.value == "right"), "{told:?}");
 }
