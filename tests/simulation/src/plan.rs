@@ -52,6 +52,8 @@ pub enum Fault {
     DiskFull(Who),
     /// The member stands still: its disk hangs and nothing goes in or out.
     Stall(Who),
+    /// The machine stops and starts again, and its clock is so many milliseconds ahead of where it was, or behind.
+    ClockJump(Who, i64),
     /// A bit of a log flips while its machine is down. The member is replaced afterwards.
     BitFlip(Who),
     /// A machine comes back with empty disks, under its old name. The member is replaced afterwards.
@@ -80,7 +82,7 @@ pub struct Plan {
     /// Whether clients compact.
     pub compacts: bool,
     /// How far the clock of each founder is ahead.
-    pub clock_offsets_ms: Vec<u64>,
+    pub clock_offsets_ms: Vec<i64>,
     /// How long clients call while faults strike.
     pub load_ms: u64,
     /// When what strikes, counted from the first answered call.
@@ -140,8 +142,7 @@ pub fn plan(seed: u64) -> Plan {
     if members < 5 && chance.random_range(0..4) == 0 {
         strikes.push((chance.random_range(100..load_ms / 2), Fault::Add));
     }
-    strikes.sort_by_key(|(at, _)| *at);
-    Plan {
+    let mut plan = Plan {
         seed,
         members,
         snapshot_entries: *[40, 100, 1000].choose(&mut chance).expect("there are some"),
@@ -150,7 +151,20 @@ pub fn plan(seed: u64) -> Plan {
         clock_offsets_ms: (0..members).map(|_| chance.random_range(0..4000)).collect(),
         load_ms,
         strikes,
+    };
+    // Last, so that the rest of what seeds meant before there was this stays.
+    if chance.random_range(0..4) == 0 {
+        let at = chance.random_range(100..load_ms - 300);
+        plan.strikes.push((at, jump(&mut chance)));
     }
+    plan.strikes.sort_by_key(|(at, _)| *at);
+    plan
+}
+
+/// A clock that is set: by up to an hour, either way.
+fn jump(chance: &mut StdRng) -> Fault {
+    let most = *[2_000, 60_000, 3_600_000].choose(chance).expect("there are some");
+    Fault::ClockJump(who(chance), chance.random_range(-most..=most))
 }
 
 fn who(chance: &mut StdRng) -> Who {
@@ -202,6 +216,7 @@ impl Fault {
             Self::DiskError(_) => "fault: disk fails once",
             Self::DiskFull(_) => "fault: disk is full",
             Self::Stall(_) => "fault: member stands still",
+            Self::ClockJump(..) => "fault: restart with another time",
             Self::BitFlip(_) => "fault: bit flip in a log",
             Self::Wipe(_) => "fault: member wiped",
             Self::Add => "fault: member added",

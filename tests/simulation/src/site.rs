@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -27,6 +27,8 @@ use crate::wire;
 /// Where members listen for each other, and for clients.
 const PEERS: u16 = 2380;
 const CLIENTS: u16 = 2379;
+/// What a clock that is right says whenever a member starts: each restart sets it back to where it began.
+const START_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The URL by which other members reach a member.
 pub fn peer_url(name: &str) -> String {
@@ -60,7 +62,8 @@ pub struct Site {
     setup: Setup,
     ledger: Ledger,
     joins: bool,
-    clock_offset_ms: u64,
+    /// How far its clock is ahead of that of the simulation, or behind; read when the store starts.
+    clock_offset_ms: AtomicI64,
     disk_latency: Duration,
     /// Its id in the group, once known.
     id: Arc<AtomicU64>,
@@ -94,7 +97,7 @@ impl Site {
         number: usize,
         setup: &Setup,
         joins: bool,
-        clock_offset_ms: u64,
+        clock_offset_ms: i64,
         disk_latency: Duration,
         ledger: &Ledger,
     ) -> anyhow::Result<Self> {
@@ -104,7 +107,7 @@ impl Site {
             setup: setup.clone(),
             ledger: ledger.clone(),
             joins,
-            clock_offset_ms,
+            clock_offset_ms: AtomicI64::new(clock_offset_ms),
             disk_latency,
             id: Arc::default(),
             machine: Mutex::new(Machine::new()?),
@@ -121,6 +124,11 @@ impl Site {
     /// From now on its disk is as fast as it usually is.
     pub fn usual_pace(&self) {
         self.disk().set_latency(self.disk_latency);
+    }
+
+    /// Sets its clock forward, or back, for its next life.
+    pub fn set_clock(&self, by_ms: i64) {
+        self.clock_offset_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// What keeps its state.
@@ -159,6 +167,8 @@ impl Site {
         let directory = self.machine.lock().directory.path().to_owned();
         let mut members = self.setup.founders.clone();
         members.insert(self.name.clone(), peer_url(&self.name));
+        let clock_offset_ms = self.clock_offset_ms.load(Ordering::Relaxed);
+        let start_unix_ms = START_UNIX_MS.saturating_add_signed(clock_offset_ms);
         Options {
             cluster_state: if self.joins { ClusterState::Existing } else { ClusterState::New },
             client_urls: vec![client_url(&self.name)],
@@ -168,7 +178,7 @@ impl Site {
             history_window_s: self.setup.history_window_s,
             hash_check_interval_s: self.setup.hash_check_interval_s,
             free_bytes_min: 0,
-            clock: store::history::Clock::Counted { start_unix_ms: 1_700_000_000_000 + self.clock_offset_ms },
+            clock: store::history::Clock::Counted { start_unix_ms },
             ..Options::member(&self.name, directory, members)
         }
     }

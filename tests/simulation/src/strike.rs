@@ -110,6 +110,10 @@ impl Cluster {
                 self.hang(at, ms);
                 self.cut(at, ms, true);
             }
+            Fault::ClockJump(_, by_ms) => {
+                self.sites[at].set_clock(by_ms);
+                self.crash(at);
+            }
             Fault::BitFlip(_) => return self.flip(at),
             Fault::Wipe(_) => self.wipe(at)?,
             Fault::Remove(_) => {
@@ -143,6 +147,7 @@ impl Cluster {
             | Fault::DiskError(who)
             | Fault::DiskFull(who)
             | Fault::Stall(who)
+            | Fault::ClockJump(who, _)
             | Fault::BitFlip(who)
             | Fault::Wipe(who)
             | Fault::Remove(who)
