@@ -13,7 +13,7 @@ PEERS    := etcd-client python3-etcd3 protobuf-compiler
 UNPACKED := $(TARGET)/peers
 export KONTIKI_PEERS := $(UNPACKED)/usr/bin
 
-.PHONY: help up down status test build images deps peers
+.PHONY: help up down status test build dist images deps peers
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,11 @@ test: deps peers ## Install what is missing and run every test
 build: deps ## Build the programs
 	@echo "building (the first time compiles the storage engine: ten minutes or more on two cores)"
 	@cargo build --release -p kontiki-cli
+
+dist: deps ## Build the programs for other machines: smaller and faster, and longer in the making
+	@echo "building (each change compiles long: for trying things out, take make build)"
+	@cargo build --profile dist -p kontiki-cli -p kontiki-store-bin
+	@ls -sh $(TARGET)/dist/kontiki $(TARGET)/dist/kontiki-store
 
 images: build ## Assemble the example image in two versions
 	@mkdir -p $(IMAGES)

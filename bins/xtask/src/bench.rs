@@ -1,10 +1,13 @@
-//! `cargo xtask bench NAME`: builds what is measured as users get it, and runs the program that measures it.
+//! `cargo xtask bench NAME`: builds what is measured, and runs the program that measures it.
 
 use crate::cargo::cargo;
 
 /// Options of the task.
 #[derive(clap::Args)]
 pub struct Options {
+    /// Measure what is made for other machines (`make dist`), and not what `make up` builds.
+    #[arg(long)]
+    dist: bool,
     /// Which program: start, pod, failover, api or store.
     name: String,
     /// What the program is told, such as --quick or --help.
@@ -16,8 +19,10 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     // Both in one target directory, so that the program finds `kontiki` beside itself.
     let packages = ["--package", "kontiki-cli", "--package", "bench", "--bins"];
-    cargo(&[&["build", "--release"], &packages[..]].concat())?;
-    let mut run = vec!["run", "--release", "--quiet", "--package", "bench", "--bin", "kontiki-bench", "--"];
+    let profile = ["--profile", if options.dist { "dist" } else { "release" }];
+    cargo(&[&["build"], &profile[..], &packages].concat())?;
+    let program = ["--quiet", "--package", "bench", "--bin", "kontiki-bench", "--"];
+    let mut run = [&["run"], &profile[..], &program].concat();
     run.push(&options.name);
     run.extend(options.arguments.iter().map(String::as_str));
     cargo(&run)

@@ -27,6 +27,8 @@ use crate::{
 pub struct Floor {
     /// Microseconds of CPU for a call that does nothing.
     pub no_op_us: f64,
+    /// Median of such a call by the only client.
+    pub alone: Duration,
     /// Median of a sync.
     pub sync: Duration,
     /// To print.
@@ -40,7 +42,7 @@ const BLOCK_BYTES: usize = 4096;
 /// Clients of the no-op server.
 const CLIENTS: usize = 100;
 
-/// Measures both, each for this long.
+/// Measures them, each for this long.
 pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
     let mut table = Table::new(["floor", "ops/s", "p50 ms", "p99 ms", "CPU us", "generator us"]);
     let (syncs, elapsed) = sync(limit)?;
@@ -52,17 +54,21 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
     ]);
     let (mut server, target) = start_no_op(pinned).await?;
     let pid = server.id().context("the no-op server runs")?;
-    let load = super::work::put(&[target], &[pid], CLIENTS, limit).await?;
+    let crowd = super::work::put(std::slice::from_ref(&target), &[pid], CLIENTS, limit).await?;
+    let alone = super::work::put(&[target], &[pid], 1, limit).await?;
     server.kill().await?;
-    table.row([
-        format!("put to a tonic server that does nothing, {CLIENTS} clients"),
-        number(load.rate()),
-        millis(load.latencies.quantile(0.5)),
-        millis(load.latencies.quantile(0.99)),
-        number(load.server_us()),
-        number(load.generator_us()),
-    ]);
-    Ok(Floor { no_op_us: load.server_us(), sync: syncs.quantile(0.5), table })
+    for (clients, load) in [("1 client".to_owned(), &alone), (format!("{CLIENTS} clients"), &crowd)] {
+        table.row([
+            format!("put to a tonic server that does nothing, {clients}"),
+            number(load.rate()),
+            millis(load.latencies.quantile(0.5)),
+            millis(load.latencies.quantile(0.99)),
+            number(load.server_us()),
+            number(load.generator_us()),
+        ]);
+    }
+    let (no_op_us, alone) = (crowd.server_us(), alone.latencies.quantile(0.5));
+    Ok(Floor { no_op_us, alone, sync: syncs.quantile(0.5), table })
 }
 
 fn sync(limit: Duration) -> anyhow::Result<(Samples, Duration)> {

@@ -156,7 +156,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         eprintln!("round {} of {} is done", round + 1, plan.rounds);
     }
     let again = floor::measure(plan.limit, pinned).await?;
-    let floors = Floors { no_op_us: floor.no_op_us, sync_ms: floor.sync.as_secs_f64() * 1e3 };
+    let alone_ms = (floor.alone + floor.sync).as_secs_f64() * 1e3;
+    let floors = Floors { no_op_us: floor.no_op_us, alone_ms };
     println!("{}", figures.table(programs.get(1).map(|peer| peer.name), floors));
     for (target, reason) in figures.absent() {
         println!("  {target} is incomplete: {reason}");
@@ -172,7 +173,7 @@ fn judge(busy: bool, before: &floor::Floor, after: &floor::Floor) {
     let sync = drift(before.sync.as_secs_f64(), after.sync.as_secs_f64());
     println!("\n  medians of the rounds; the ratio is the median of the rounds' ratios, with its ends");
     println!(
-        "  CPU: user and system time of the server per operation; /floor: by a no-op call, or by a sync"
+        "  CPU: user and system time of the server per operation; /floor: by a no-op call, for S4 by one and a sync"
     );
     println!(
         "  the floors moved by {:.0} % (no-op call) and {:.0} % (sync) from the begin to the end",
