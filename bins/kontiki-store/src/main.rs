@@ -36,7 +36,8 @@ enum Ask {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Command::parse()).await {
+    let words = store::ctl::flags_anywhere(&Command::command(), std::env::args_os());
+    match run(Command::parse_from(words)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");

@@ -44,6 +44,9 @@ pub struct Connection {
         hide_short_help = true
     )]
     pub insecure_discovery: bool,
+    /// Whose certificate members show, where that is known already.
+    #[arg(skip)]
+    pub shown_by: Option<String>,
     /// Authority of the members' certificates (PEM file).
     #[arg(long, env = "ETCDCTL_CACERT")]
     pub cacert: Option<PathBuf>,
@@ -147,8 +150,19 @@ impl Connection {
 
     /// A connection for each endpoint alone.
     pub async fn each(&self) -> Result<Vec<Self>, Error> {
-        let alone = |endpoints| Self { endpoints, discovery_srv: None, ..self.clone() };
-        Ok(self.names().await?.into_iter().map(alone).collect())
+        Ok(self.names().await?.into_iter().map(|endpoint| self.at(endpoint)).collect())
+    }
+
+    /// The same to other endpoints of the same cluster.
+    pub fn at(&self, endpoints: String) -> Self {
+        Self { endpoints, discovery_srv: None, shown_by: self.shown_by(), ..self.clone() }
+    }
+
+    /// Whose certificate members show, if it is not that of their address: the domain's, where all that the DNS says has to be
+    /// proved.
+    fn shown_by(&self) -> Option<String> {
+        let domain = self.discovery_srv.as_ref().filter(|_| !self.insecure_discovery);
+        self.shown_by.as_ref().or(domain).cloned()
     }
 
     async fn line(&self, timeout: Option<Duration>) -> Result<Line, Error> {
@@ -228,7 +242,7 @@ impl Connection {
             return Ok((built, Some(unverified::config(identity)?)));
         }
         let mut tls = ClientTlsConfig::new();
-        if let (Some(domain), false) = (&self.discovery_srv, self.insecure_discovery) {
+        if let Some(domain) = self.shown_by() {
             tls = tls.domain_name(domain);
         }
         if let Some(ca) = &self.cacert {
@@ -257,5 +271,31 @@ async fn log_in(
         }
         Err(status) if Denial::of_status(status.message()) == Some(Denial::NotEnabled) => Ok(None),
         Err(status) => Err(status.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Connection {
+        let command = Connection::augment_args(Command::new("kontiki").no_binary_name(true));
+        Connection::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    }
+
+    #[test]
+    fn a_domain_that_is_not_trusted_has_to_be_shown_by_whoever_it_names() {
+        let trusting = parsed(&["--discovery-srv", "example.com"]);
+        let careful = parsed(&["--discovery-srv", "example.com", "--insecure-discovery=false"]);
+        for (connection, expected) in [(trusting, None), (careful, Some("example.com"))] {
+            let alone = connection.at("https://a.example.com:2379".to_owned());
+            assert_eq!(connection.shown_by().as_deref(), expected);
+            assert_eq!(alone.shown_by().as_deref(), expected);
+            assert_eq!(alone.discovery_srv, None, "who is known already is not looked for");
+        }
+        let named = parsed(&["--endpoints", "https://example.com", "--insecure-discovery=false"]);
+        assert_eq!(named.shown_by(), None);
     }
 }

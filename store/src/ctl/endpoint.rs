@@ -79,7 +79,7 @@ async fn each(common: &Common, cluster: bool) -> Result<Vec<Connection>, Error> 
     let mut client = ClusterClient::new(common.connection.connect().await?);
     let listed = client.member_list(pb::MemberListRequest { linearizable: true }).await?.into_inner();
     let urls = listed.members.into_iter().flat_map(|member| member.client_ur_ls);
-    Ok(urls.map(|endpoints| Connection { endpoints, ..common.connection.clone() }).collect())
+    Ok(urls.map(|url| common.connection.at(url)).collect())
 }
 
 /// Says on standard error which endpoint failed; the others are asked all the same.

@@ -103,6 +103,7 @@ impl Mirror {
         Connection {
             endpoints: self.destination.clone(),
             discovery_srv: None,
+            shown_by: None,
             cacert: self.dest_cacert.clone(),
             cert: self.dest_cert.clone(),
             key_file: self.dest_key.clone(),
