@@ -21,9 +21,10 @@ pub fn flags_anywhere(program: &Command, words: impl IntoIterator<Item = OsStrin
             seen.push(word);
             continue;
         }
-        let (flag, to) = match (flag(command, &word), flag(&everywhere, &word)) {
-            (Some(flag), _) => (flag, &mut seen),
-            (None, Some(flag)) => (flag, &mut moved),
+        // First those of all commands: a program that also serves has some of their names, and reads them wherever they stand.
+        let (flag, to) = match (flag(&everywhere, &word), flag(command, &word)) {
+            (Some(flag), _) => (flag, &mut moved),
+            (None, Some(flag)) => (flag, &mut seen),
             (None, None) => {
                 words.push_front(word);
                 break;
@@ -68,11 +69,12 @@ mod tests {
 
     fn moved(line: &str) -> String {
         let program = crate::ctl::Command::augment_subcommands(Command::new("kontiki"))
+            .args([clap::arg!(--"discovery-srv" <DOMAIN>), clap::arg!(--name <NAME>)])
             .subcommand(Command::new("up").arg(clap::arg!(--directory <DIRECTORY>)));
         let words = flags_anywhere(&program, line.split(' ').map(OsString::from));
         if !expected_to_fail(line) {
             let parsed = program.clone().try_get_matches_from(&words).unwrap();
-            if parsed.subcommand_name() != Some("up") {
+            if parsed.subcommand_name().is_some_and(|name| name != "up") {
                 crate::ctl::Command::from_arg_matches(&parsed).unwrap();
             }
         }
@@ -99,6 +101,8 @@ mod tests {
             // A flag of the family stays where it is.
             ("kontiki --hex endpoint --cluster status", "kontiki endpoint --cluster status --hex"),
             ("kontiki --hex lock a -- make --hex", "kontiki lock --hex a -- make --hex"),
+            ("kontiki --discovery-srv a.b kv get a", "kontiki kv get --discovery-srv a.b a"),
+            ("kontiki --discovery-srv a.b --name n", "kontiki --name n --discovery-srv a.b"),
             ("kontiki up --directory d", "kontiki up --directory d"),
             ("kontiki --wrong kv get a", "kontiki --wrong kv get a"),
             ("kontiki --hex wrong", "kontiki --hex wrong"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::net::NetError;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::RData;
 
 use super::Error;
@@ -27,7 +27,8 @@ pub(super) async fn find(
     let mut found = Vec::new();
     let mut refused = Vec::new();
     for (scheme, service) in [("https", "etcd-client-ssl"), ("http", "etcd-client")] {
-        match resolver.srv_lookup(format!("_{service}{cluster}._tcp.{domain}.")).await {
+        let name = format!("_{service}{cluster}._tcp.{domain}.");
+        match resolver.srv_lookup(&name).await {
             Ok(answer) => {
                 let mut records: Vec<_> = answer
                     .answers()
@@ -45,12 +46,14 @@ pub(super) async fn find(
                         .map(|srv| format!("{scheme}://{}:{}", host(srv.target.to_utf8()), srv.port)),
                 );
             }
-            Err(error) => refused.push(error.to_string()),
+            Err(NetError::Dns(DnsError::NoRecordsFound(_))) => {
+                refused.push(format!("no SRV records of {name}"))
+            }
+            Err(error) => refused.push(format!("{name}: {error}")),
         }
     }
     if found.is_empty() {
-        let why = if refused.is_empty() { "no such records".to_owned() } else { refused.join("; ") };
-        return Err(Error::Failed(format!("the DNS names no member of {domain}: {why}")));
+        return Err(Error::Failed(format!("the DNS names no member of {domain}: {}", refused.join("; "))));
     }
     Ok(found)
 }
@@ -140,6 +143,10 @@ mod tests {
         assert!(refused.to_string().contains("without TLS only"), "{refused}");
 
         let refused = find(&resolver, "example.org", None).await.unwrap_err();
-        assert!(refused.to_string().starts_with("the DNS names no member of example.org: "), "{refused}");
+        assert_eq!(
+            refused.to_string(),
+            "the DNS names no member of example.org: no SRV records of _etcd-client-ssl._tcp.example.org.; \
+             no SRV records of _etcd-client._tcp.example.org."
+        );
     }
 }
