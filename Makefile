@@ -9,7 +9,7 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 PACKAGES := g++ make libclang-dev nftables iproute2 busybox-static util-linux
 # Other people's clients, for the tests that let them loose on us; without them they say what they leave out. etcd itself is
 # only unpacked: its package would start a service.
-PEERS    := etcd-client python3-etcd3 protobuf-compiler
+PEERS    := etcd-client python3-etcd3 protobuf-compiler libprotobuf-dev
 UNPACKED := $(TARGET)/peers
 export KONTIKI_PEERS := $(UNPACKED)/usr/bin
 

@@ -50,8 +50,8 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// A program with which more can be compiled, and what switches that on: tests with the etcd-client crate.
-const WITH_PROTOC: (&str, [&str; 2]) = ("protoc", ["--features", "etcd-tests/etcd-client"]);
+/// What switches on the tests with the etcd-client crate, which is compiled with `protoc`.
+const WITH_PROTOC: [&str; 2] = ["--features", "etcd-tests/etcd-client"];
 
 const fn step(name: &'static str, arguments: &'static [&'static str]) -> Step {
     Step { name, arguments, needs: None, instead: None }
@@ -94,15 +94,23 @@ fn arguments(step: &Step) -> Option<Vec<&'static str>> {
     };
     // In every step that compiles all packages, so that none compiles anything anew.
     if let Some(at) = arguments.iter().position(|argument| *argument == "--workspace")
-        && runs(WITH_PROTOC.0)
+        && protoc_works()
     {
-        arguments.splice(at..at, WITH_PROTOC.1);
+        arguments.splice(at..at, WITH_PROTOC);
     }
     Some(arguments)
 }
 
-fn runs(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+/// Whether there is a `protoc` that finds what all else imports: Debian has those files in another package.
+fn protoc_works() -> bool {
+    let source = std::env::temp_dir().join(format!("kontiki-{}.proto", std::process::id()));
+    let text = "syntax = \"proto3\"; import \"google/protobuf/descriptor.proto\";";
+    let mut protoc = Command::new("protoc");
+    protoc.arg("--descriptor_set_out=/dev/null").arg("-I").arg(std::env::temp_dir()).arg(&source);
+    let works =
+        std::fs::write(&source, text).is_ok() && protoc.output().is_ok_and(|output| output.status.success());
+    drop(std::fs::remove_file(source));
+    works
 }
 
 fn is_installed(subcommand: &str) -> bool {
