@@ -36,8 +36,7 @@ enum Ask {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let words = store::ctl::flags_anywhere(&Command::command(), std::env::args_os());
-    match run(Command::parse_from(words)).await {
+    match run(store::ctl::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");

@@ -64,8 +64,7 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == "shim") {
         return runtime::shim::main(arguments);
     }
-    let words = ::store::ctl::flags_anywhere(&Cli::command(), std::env::args_os());
-    match run(Cli::parse_from(words).command) {
+    match run(::store::ctl::parse::<Cli>().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kontiki: {error:#}");

@@ -3,13 +3,22 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 
-use clap::{Arg, Args, Command};
+use clap::{Arg, Args, Command, Parser};
 
 use super::Common;
 
+/// What this process was called with; ends it where that makes no sense, or asks for help.
+pub fn parse<P: Parser>() -> P {
+    let mut program = P::command();
+    let words = behind(&program, std::env::args_os());
+    let parsed =
+        program.try_get_matches_from_mut(words).and_then(|mut matches| P::from_arg_matches_mut(&mut matches));
+    parsed.unwrap_or_else(|error| error.format(&mut program).exit())
+}
+
 /// Moves the flags that all commands of the store have from before a command to behind it, where it reads them. Other
 /// words stay as they are, also those that make no sense: whoever parses them says so.
-pub fn flags_anywhere(program: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+fn behind(program: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let everywhere = Common::augment_args(Command::new("store"));
     let mut words: VecDeque<_> = words.into_iter().collect();
     let mut seen: Vec<_> = words.pop_front().into_iter().collect();
@@ -71,7 +80,7 @@ mod tests {
         let program = crate::ctl::Command::augment_subcommands(Command::new("kontiki"))
             .args([clap::arg!(--"discovery-srv" <DOMAIN>), clap::arg!(--name <NAME>)])
             .subcommand(Command::new("up").arg(clap::arg!(--directory <DIRECTORY>)));
-        let words = flags_anywhere(&program, line.split(' ').map(OsString::from));
+        let words = behind(&program, line.split(' ').map(OsString::from));
         if !expected_to_fail(line) {
             let parsed = program.clone().try_get_matches_from(&words).unwrap();
             if parsed.subcommand_name().is_some_and(|name| name != "up") {

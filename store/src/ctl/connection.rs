@@ -237,9 +237,12 @@ impl Connection {
         if !url.starts_with("https://") {
             return Ok((built, None));
         }
+        let own = match (&self.cert, &self.key_file) {
+            (Some(cert), Some(key)) => Some((std::fs::read(cert)?, std::fs::read(key)?)),
+            _ => None,
+        };
         if self.insecure_skip_tls_verify {
-            let identity = self.cert.as_deref().zip(self.key_file.as_deref());
-            return Ok((built, Some(unverified::config(identity)?)));
+            return Ok((built, Some(unverified::config(own)?)));
         }
         let mut tls = ClientTlsConfig::new();
         if let Some(domain) = self.shown_by() {
@@ -248,8 +251,8 @@ impl Connection {
         if let Some(ca) = &self.cacert {
             tls = tls.ca_certificate(Certificate::from_pem(std::fs::read(ca)?));
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key_file) {
-            tls = tls.identity(Identity::from_pem(std::fs::read(cert)?, std::fs::read(key)?));
+        if let Some((cert, key)) = own {
+            tls = tls.identity(Identity::from_pem(cert, key));
         }
         Ok((built.tls_config(tls).map_err(refused)?, None))
     }

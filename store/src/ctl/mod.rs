@@ -39,7 +39,7 @@ use std::io::Write;
 use proto::etcd::etcdserverpb::ResponseHeader;
 use tokio::io::AsyncBufRead;
 
-pub use anywhere::flags_anywhere;
+pub use anywhere::parse;
 pub use connection::{Connection, Line};
 pub use error::Error;
 use fields::Fields;

@@ -1,15 +1,13 @@
 //! TLS with whoever answers (`--insecure-skip-tls-verify`).
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -17,23 +15,22 @@ use tokio_rustls::client::TlsStream;
 use tower::Service;
 
 use super::Error;
+use crate::server::identity;
 
-/// A configuration that believes every certificate, and shows this client's own (PEM files) where it has one.
-pub(super) fn config(identity: Option<(&Path, &Path)>) -> Result<ClientConfig, Error> {
+/// A configuration that believes every certificate, and shows this client's own (certificate and key, PEM) where it has one.
+pub(super) fn config(own: Option<(Vec<u8>, Vec<u8>)>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let wrong = |what: &Path, why: String| Error::Failed(format!("{}: {why}", what.display()));
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("the provider knows the versions of TLS")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
-    let mut config = match identity {
+    let mut config = match own {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => {
-            let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
-            let chain = chain.map_err(|error| wrong(cert, error.to_string()))?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
-            builder.with_client_auth_cert(chain, secret).map_err(|error| wrong(cert, error.to_string()))?
+            let (chain, key) = identity(&cert, &key).map_err(Error::Failed)?;
+            let built = builder.with_client_auth_cert(chain, key);
+            built.map_err(|error| Error::Failed(format!("certificate and key: {error}")))?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];

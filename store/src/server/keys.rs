@@ -204,17 +204,25 @@ fn listener(tls: &Tls) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(tls.cert_pem.as_bytes()).collect();
-    let chain = chain.map_err(|error| format!("certificate: {error}"))?;
-    if chain.is_empty() {
-        return Err("certificate: there is none".to_owned());
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(tls.key_pem.as_bytes()).map_err(|error| format!("key: {error}"))?;
+    let (chain, key) = identity(tls.cert_pem.as_bytes(), tls.key_pem.as_bytes())?;
     let mut config =
         builder.with_single_cert(chain, key).map_err(|error| format!("certificate and key: {error}"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Who this side is (PEM).
+pub(crate) fn identity(
+    cert_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert_pem).collect();
+    let chain = chain.map_err(|error| format!("certificate: {error}"))?;
+    if chain.is_empty() {
+        return Err("certificate: there is none".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| format!("key: {error}"))?;
+    Ok((chain, key))
 }
 
 fn authorities(pem: &str) -> Result<RootCertStore, String> {

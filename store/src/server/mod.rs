@@ -43,6 +43,7 @@ pub(crate) mod found {
     pub(crate) use super::bootstrap::{lock_directory, record, restored};
 }
 use keys::Keys;
+pub(crate) use keys::identity;
 pub use keys::{Tls, TlsFiles};
 pub use options::{ClusterState, Listeners, Options, TokenKind};
 pub use seams::Seams;

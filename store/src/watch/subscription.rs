@@ -341,7 +341,7 @@ mod tests {
 
     /// A hundred thousand watches of a member are this large. Allocators round up: 8 bytes more would take 32.
     #[test]
-    fn a_watch_takes_no_more_room_than_before() {
+    fn a_watch_takes_two_rooms_of_160_bytes() {
         assert!(size_of::<Subscription>() <= 160, "{}", size_of::<Subscription>());
         let counts = 2 * size_of::<usize>();
         assert!(counts + size_of::<Watcher>() <= 160, "{}", counts + size_of::<Watcher>());

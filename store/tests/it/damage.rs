@@ -157,18 +157,17 @@ async fn with_two_of_three_damaged_nothing_is_acknowledged_and_nothing_wrong_is_
     for manifest in entries.filter(|path| path.to_string_lossy().contains("MANIFEST")) {
         std::fs::remove_file(manifest).unwrap();
     }
-    for victim in &victims {
+    for (victim, named) in victims.iter().zip(["amage", "MANIFEST"]) {
         let refused = format!("{:?}", refusal(&cluster.options[victim]).await);
-        assert!(refused.contains("amage") || refused.contains("MANIFEST"), "{victim}: {refused}");
+        assert!(refused.contains(named), "{victim}: {refused}");
     }
 
     let kv = cluster.handle(&leader);
-    let put = tokio::time::timeout(
-        DEADLINE,
-        kv.txn(Txn { success: vec![Op::put("k00", "lost")], ..Txn::default() }),
-    );
-    put.await.unwrap().unwrap_err();
-    tokio::time::timeout(DEADLINE, kv.read_revision()).await.unwrap().unwrap_err();
+    let put = kv.txn(Txn { success: vec![Op::put("k00", "lost")], ..Txn::default() });
+    let both = async { tokio::join!(put, kv.read_revision()) };
+    let (put, read) = tokio::time::timeout(DEADLINE, both).await.unwrap();
+    put.unwrap_err();
+    read.unwrap_err();
     let all = Range { serializable: true, ..Range::new(KeyRange::prefix("k")) };
     let told = kv.range(all).await.unwrap();
     assert_eq!(told.kvs.len(), 50);

@@ -69,15 +69,11 @@ async fn a_mirror_is_kept_over_tls() {
     source.check("kv put app/a 1", "OK\n").await;
     let tls = ["--dest-cacert", word(&ca), "--dest-cert", word(&cert), "--dest-key", word(&key)];
     let mirror = [&["make-mirror", &destination.url][..], &tls].concat();
-    let get =
-        ["kv", "get", "--prefix", "", "--cacert", word(&ca), "--cert", word(&cert), "--key", word(&key)];
-    let copied = async {
-        while destination.ask_with(&get, "").await.as_deref() != Ok("app/a\n1\n") {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
+    let watch = ["kv", "watch", "--prefix", "app/", "--rev", "1"];
+    let shown = ["--cacert", word(&ca), "--cert", word(&cert), "--key", word(&key)];
+    let watch = [&watch[..], &shown].concat();
     tokio::select! {
         ended = source.ask_with(&mirror, "") => panic!("the mirror ended: {ended:?}"),
-        copied = tokio::time::timeout(super::DEADLINE, copied) => copied.unwrap(),
+        copied = destination.see(&watch, |text| text == "PUT\napp/a\n1\n") => drop(copied),
     }
 }

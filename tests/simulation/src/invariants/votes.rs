@@ -25,12 +25,6 @@ impl Silence {
         self.because.contains_key(&member)
     }
 
-    /// It is replaced by one with nothing to hide.
-    pub fn lift(&mut self, member: usize) {
-        self.because.remove(&member);
-        self.promised.remove(&member);
-    }
-
     /// A member votes. A vote for itself asks; one for another answers.
     pub fn voted(&mut self, member: usize, id: u64, vote: Voted) -> Result<(), String> {
         self.promised.insert(member);
