@@ -64,8 +64,8 @@ pub struct Source {
     pub(crate) chance: StdRng,
     /// About where the store is: the newest revision that an answer has told.
     pub revision: i64,
-    /// The newest revision that a compaction has named.
-    compacted: i64,
+    /// The newest revision that was compacted.
+    pub compacted: i64,
     /// Whether ranges may end before they begin.
     backwards: bool,
 }
@@ -116,13 +116,9 @@ impl Source {
     }
 
     /// A compaction to some revision.
-    pub fn compaction(&mut self) -> Call {
+    pub fn compaction(&mut self) -> CompactionRequest {
         // Compaction to 0 is accepted by an etcd that was never compacted, once; by our store never.
-        let revision = self.about_now().max(1);
-        if revision <= self.revision {
-            self.compacted = self.compacted.max(revision);
-        }
-        Call::Compact(CompactionRequest { revision, physical: self.likely(0.5) })
+        CompactionRequest { revision: self.about_now().max(1), physical: self.likely(0.5) }
     }
 
     pub(crate) fn likely(&mut self, probability: f64) -> bool {

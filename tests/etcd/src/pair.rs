@@ -96,8 +96,11 @@ impl Pair {
 
     async fn round(&mut self, source: &mut Source, compared: &mut Compared) -> anyhow::Result<()> {
         // Before watches are opened: whether one overtakes a compaction that comes later is a race.
-        let compaction = self.both(source.compaction()).await?;
-        compared.refused += u64::from(matches!(compaction, Answer::Refused(..)));
+        let compaction = source.compaction();
+        match self.both(Call::Compact(compaction)).await? {
+            Answer::Refused(..) => compared.refused += 1,
+            _ => source.compacted = compaction.revision,
+        }
         let mut watches = Vec::with_capacity(WATCHES);
         for number in 0..CALLS_PER_ROUND {
             if number.is_multiple_of(CALLS_PER_ROUND / WATCHES as u64) {
