@@ -1,19 +1,22 @@
-//! How records become bytes: one leading version byte, then bincode in its legacy layout (fixed-width little-endian
-//! integers, 64-bit lengths). Nothing else in this crate names bincode:
-//! the derives for records are re-exported here.
+//! How records become bytes: one leading version byte, then bincode in its standard layout (little-endian integers and
+//! lengths that take as many bytes as they need). Nothing else in this crate names bincode: the derives for records are
+//! re-exported here.
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | format version, 1 |
+//! | 0 | 1 | format version, 2; 1 was the same with integers of fixed width, and is still read |
 //! | 1 | n | the record |
 
-use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::config::{Config, Configuration, Fixint, Limit, LittleEndian, Varint};
 pub(crate) use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::limits::RECORD_BYTES_MAX;
 
 /// The layout this version writes. A reader of a later version must still read it.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// The layout before that.
+const FORMAT_OF_FIXED_WIDTH: u8 = 1;
 
 /// Bytes that are no record of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,13 @@ pub(crate) enum DecodeError {
     Trailing(usize),
 }
 
-fn layout() -> Configuration<LittleEndian, Fixint, Limit<RECORD_BYTES_MAX>> {
+type Layout<Width> = Configuration<LittleEndian, Width, Limit<RECORD_BYTES_MAX>>;
+
+fn layout() -> Layout<Varint> {
+    bincode::config::standard().with_limit::<RECORD_BYTES_MAX>()
+}
+
+fn layout_of_fixed_width() -> Layout<Fixint> {
     bincode::config::legacy().with_limit::<RECORD_BYTES_MAX>()
 }
 
@@ -51,26 +60,37 @@ pub(crate) fn encode_into<T: Encode>(record: &T, bytes: &mut Vec<u8>) {
 
 /// Reads a record; slices in it borrow from `bytes`.
 pub(crate) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    let (format, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
-    if *format != FORMAT {
-        return Err(DecodeError::Format(*format));
+    fn read<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8], layout: impl Config) -> Result<T, DecodeError> {
+        whole(body, bincode::borrow_decode_from_slice(body, layout))
     }
-    let (record, used) = bincode::borrow_decode_from_slice(body, layout())
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    match body.len() - used {
-        0 => Ok(record),
-        trailing => Err(DecodeError::Trailing(trailing)),
+    match format(bytes)? {
+        (FORMAT_OF_FIXED_WIDTH, body) => read(body, layout_of_fixed_width()),
+        (_, body) => read(body, layout()),
     }
 }
 
 /// Reads a record that owns all it holds.
 pub(crate) fn decode_owned<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (format, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
-    if *format != FORMAT {
-        return Err(DecodeError::Format(*format));
+    match format(bytes)? {
+        (FORMAT_OF_FIXED_WIDTH, body) => {
+            whole(body, bincode::decode_from_slice(body, layout_of_fixed_width()))
+        }
+        (_, body) => whole(body, bincode::decode_from_slice(body, layout())),
     }
-    let (record, used) = bincode::decode_from_slice(body, layout())
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+}
+
+/// One of the formats that are read, and what comes after it.
+fn format(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&format @ (FORMAT_OF_FIXED_WIDTH | FORMAT), body)) => Ok((format, body)),
+        Some((&format, _)) => Err(DecodeError::Format(format)),
+    }
+}
+
+/// A record that took the whole of its bytes.
+fn whole<T>(body: &[u8], read: Result<(T, usize), bincode::error::DecodeError>) -> Result<T, DecodeError> {
+    let (record, used) = read.map_err(|error| DecodeError::Malformed(error.to_string()))?;
     match body.len() - used {
         0 => Ok(record),
         trailing => Err(DecodeError::Trailing(trailing)),
@@ -83,14 +103,18 @@ mod tests {
     use crate::record::{Entry, LogId, Payload};
 
     #[test]
-    fn the_layout_never_changes() {
-        let entry = Entry { id: LogId { term: 2, index: 3 }, payload: Payload::Command(b"ab") };
-        let mut golden = vec![1];
-        golden.extend([2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
-        golden.extend([1, 0, 0, 0]);
-        golden.extend([2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+    fn the_layout_never_changes_and_the_one_before_is_read() {
+        let entry = Entry { id: LogId { term: 2, index: 300 }, payload: Payload::Command(b"ab") };
+        let golden = [2, 2, 251, 44, 1, 1, 2, b'a', b'b'];
         assert_eq!(encode(&entry), golden);
         assert_eq!(decode::<Entry<'_>>(&golden).unwrap(), entry);
+
+        let mut former = vec![1];
+        former.extend([2, 0, 0, 0, 0, 0, 0, 0, 44, 1, 0, 0, 0, 0, 0, 0]);
+        former.extend([1, 0, 0, 0]);
+        former.extend([2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+        assert_eq!(decode::<Entry<'_>>(&former).unwrap(), entry);
+        assert_eq!(decode_owned::<LogId>(&former[..17]).unwrap(), entry.id);
     }
 
     #[test]
@@ -102,8 +126,9 @@ mod tests {
         long.push(0);
         assert_eq!(decode::<LogId>(&long), Err(DecodeError::Trailing(1)));
         let mut huge = encode(&Entry { id: LogId { term: 1, index: 1 }, payload: Payload::Command(b"") });
-        let length_at = huge.len() - 8;
-        huge[length_at..].copy_from_slice(&u64::MAX.to_le_bytes());
+        huge.pop();
+        huge.push(253);
+        huge.extend(u64::MAX.to_le_bytes());
         assert!(matches!(decode::<Entry<'_>>(&huge), Err(DecodeError::Malformed(_))));
     }
 }

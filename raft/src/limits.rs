@@ -30,6 +30,10 @@ pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// the first of it waiting for the last.
 pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of entries that share a record in the log, unless a single one is larger. Who looks for an entry reads the record it is
+/// in from its beginning; the header of a record is less than a thousandth of so much.
+pub(crate) const LOG_RECORD_BYTES: u64 = 64 << 10;
+
 /// Smallest segment of the log in bytes that options may ask for: what a handful of small writes takes.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 

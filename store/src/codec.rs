@@ -2,8 +2,10 @@
 //!
 //! | offset | |
 //! |---|---|
-//! | 0 | u8, version of the record format |
-//! | 1.. | bincode, legacy layout: little endian, fixed-width integers, u64 lengths, u32 variant numbers |
+//! | 0 | u8, version of the record format: 2 |
+//! | 1.. | bincode, standard layout: little endian; integers, lengths and variant numbers take as many bytes as they need |
+//!
+//! Version 1 had integers of fixed width (bincode's legacy layout). It is still read.
 //!
 //! Byte strings are borrowed when reading, never copied element by element; callers turn them into slices of the
 //! buffer they came in. A record inside a record of its own kind is a [`Nested`] one: reading is recursive, and what comes
@@ -18,8 +20,11 @@ use store_client::limits::TXN_DEPTH_MAX;
 
 use crate::limits::RECORD_BYTES_MAX;
 
-/// Version of the record format this code writes and reads.
-const FORMAT: u8 = 1;
+/// Version of the record format this code writes.
+const FORMAT: u8 = 2;
+
+/// The version before that, which it reads too.
+const FORMAT_OF_FIXED_WIDTH: u8 = 1;
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +61,7 @@ impl<'a, T: BorrowDecode<'a, Nesting>> BorrowDecode<'a, Nesting> for Nested<T> {
 
 /// Writes a record.
 pub fn encode(record: &impl Encode) -> Result<Bytes, Error> {
-    let settings = config::legacy().with_limit::<RECORD_BYTES_MAX>();
+    let settings = config::standard().with_limit::<RECORD_BYTES_MAX>();
     let malformed = |error: EncodeError| Error::Malformed(error.to_string());
     // Counting first costs less than growing: the buffer fits, so it becomes shared bytes without a copy.
     let mut counter = EncoderImpl::new(SizeWriter::default(), settings);
@@ -73,15 +78,23 @@ pub fn encode(record: &impl Encode) -> Result<Bytes, Error> {
 
 /// Reads a record that borrows from its bytes.
 pub fn decode<'a, T: BorrowDecode<'a, Nesting>>(bytes: &'a [u8]) -> Result<T, Error> {
-    let Some((&FORMAT, record)) = bytes.split_first() else {
-        return Err(Error::Malformed(format!("it begins with {:?}", bytes.first())));
+    let read = match bytes.split_first() {
+        Some((&FORMAT, record)) => read(record, config::standard().with_limit::<RECORD_BYTES_MAX>()),
+        Some((&FORMAT_OF_FIXED_WIDTH, record)) => {
+            read(record, config::legacy().with_limit::<RECORD_BYTES_MAX>())
+        }
+        _ => return Err(Error::Malformed(format!("it begins with {:?}", bytes.first()))),
     };
-    let settings = config::legacy().with_limit::<RECORD_BYTES_MAX>();
-    let (record, length) =
-        bincode::borrow_decode_from_slice_with_context(record, settings, Nesting(TXN_DEPTH_MAX))
-            .map_err(|error| Error::Malformed(error.to_string()))?;
+    let (record, length) = read.map_err(|error| Error::Malformed(error.to_string()))?;
     if length + 1 != bytes.len() {
         return Err(Error::Malformed(format!("{} bytes too many", bytes.len() - length - 1)));
     }
     Ok(record)
+}
+
+fn read<'a, T: BorrowDecode<'a, Nesting>>(
+    record: &'a [u8],
+    settings: impl config::Config,
+) -> Result<(T, usize), DecodeError> {
+    bincode::borrow_decode_from_slice_with_context(record, settings, Nesting(TXN_DEPTH_MAX))
 }

@@ -113,7 +113,7 @@ fn with_a_file(path: &std::path::Path, batch: u64, rounds: u64) {
     let file = disk.create(path).unwrap();
     file.preallocate(64 << 20).unwrap();
     file.sync().unwrap();
-    let (bytes, mut at) = (vec![7; 376 * batch as usize], 0);
+    let (bytes, mut at) = (vec![7; 328 * batch as usize], 0);
     measure("bare file", batch, rounds, |_| {
         file.write_at(at, &bytes).unwrap();
         file.sync().unwrap();

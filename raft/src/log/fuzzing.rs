@@ -17,7 +17,8 @@ const CACHE_BYTES: usize = 1 << 16;
 const SEGMENT_BYTES: u64 = 1 << 16;
 
 /// Opens a log with a segment. The first byte of the input says whether the rest is the segment's bytes, or records to be sealed
-/// as the log seals them: a byte for the kind, two with the length of the body, the body. What opens must open again, the same.
+/// as the log seals them: a byte for the kind, two with the length of the body, the body; the body of entries is again
+/// two bytes with a length and an entry, any number of times. What opens must open again, the same.
 pub(crate) fn segment(bytes: &[u8]) {
     let Some((how, rest)) = bytes.split_first() else { return };
     let content = if how % 2 == 0 { rest.to_vec() } else { sealed(rest) };
@@ -56,21 +57,52 @@ fn sealed(mut bytes: &[u8]) -> Vec<u8> {
         {
             chain = truncation.chain;
         }
-        let entry = (kind == Kind::Entry).then(|| Entry::decode(&Bytes::copy_from_slice(body)).ok());
-        layout::write_record(&mut out, stamp, kind, |out| match entry.flatten() {
-            Some(entry) => chain = layout::seal(&entry, chain, out),
-            None => out.extend(body),
+        let entries = match kind {
+            Kind::Entry => entry(body).map(|entry| vec![entry]),
+            Kind::Entries => entries(body),
+            _ => None,
+        };
+        layout::write_record(&mut out, stamp, kind, |out| match (&entries, kind) {
+            (None, _) => out.extend(body),
+            (Some(entries), Kind::Entry) => {
+                entries.iter().for_each(|entry| chain = layout::seal(entry, chain, out));
+            }
+            (Some(entries), _) => {
+                entries.iter().for_each(|entry| chain = layout::seal_beside(entry, chain, out));
+            }
         });
     }
     out
 }
 
+fn entry(bytes: &[u8]) -> Option<Entry> {
+    Entry::decode(&Bytes::copy_from_slice(bytes)).ok()
+}
+
+fn entries(mut bytes: &[u8]) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let (one, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        entries.push(entry(one)?);
+        bytes = rest;
+    }
+    Some(entries)
+}
+
+fn with_length(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("seeds are small");
+    [&length.to_le_bytes(), bytes].concat()
+}
+
 /// Logs that somebody meant, and the bytes of one.
 pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
-    let entry = |index| {
+    let bytes_of = |index| {
         let payload = Payload::Command(Bytes::from_static(b"command"));
-        let entry = Entry { id: LogId { term: 1, index }, payload };
-        (Kind::Entry, codec::encode(&entry.as_record()))
+        codec::encode(&Entry { id: LogId { term: 1, index }, payload }.as_record())
+    };
+    let entry = |index| (Kind::Entry, bytes_of(index));
+    let entries = |indexes: std::ops::Range<u64>| {
+        (Kind::Entries, indexes.flat_map(|index| with_length(&bytes_of(index))).collect())
     };
     let head = (Kind::Head, codec::encode(&Head::default()));
     let vote = (Kind::Vote, codec::encode(&Vote { term: 1, member: 2, committed: true }));
@@ -79,14 +111,11 @@ pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
     let purge = (Kind::Purge, codec::encode(&first));
     let truncation = (Kind::Truncation, codec::encode(&Truncation { last: None, chain: 0 }));
     let records = |records: &[(Kind, Vec<u8>)]| {
-        let record = |(kind, body): &(Kind, Vec<u8>)| {
-            let length = u16::try_from(body.len()).expect("seeds are small");
-            [&[*kind as u8], &length.to_le_bytes()[..], body].concat()
-        };
+        let record = |(kind, body): &(Kind, Vec<u8>)| [vec![*kind as u8], with_length(body)].concat();
         records.iter().flat_map(record).collect::<Vec<u8>>()
     };
-    let long = records(&[head.clone(), vote.clone(), entry(0), entry(1), committed, purge, entry(2)]);
-    let short = records(&[head, vote, entry(0), truncation, entry(0)]);
+    let long = records(&[head.clone(), vote.clone(), entry(0), entries(1..4), committed, purge, entry(4)]);
+    let short = records(&[head, vote, entries(0..2), truncation, entries(0..3)]);
     let raw = [&[0], &sealed(&long)[..]].concat();
     vec![[&[1], &long[..]].concat(), [&[1], &short[..]].concat(), raw]
 }

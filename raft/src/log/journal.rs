@@ -102,6 +102,16 @@ pub(super) fn entry_bytes(entry: &Entry) -> u64 {
     }
 }
 
+/// How many of some entries go into the next record: all that have room, and at least one.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|entry| {
+        bytes += entry_bytes(entry);
+        bytes <= limits::LOG_RECORD_BYTES
+    });
+    fit.count().max(1)
+}
+
 fn writing(error: io::Error) -> Error {
     Error::storage("writing the log", error)
 }
@@ -242,12 +252,19 @@ impl Journal {
         offset
     }
 
-    pub(super) fn append(&mut self, entry: &Entry) {
-        let mut chain = self.head.chain;
-        let offset = self.push(Kind::Entry, |body| chain = layout::seal(entry, chain, body));
-        self.head.chain = chain;
-        self.head.last = Some(entry.id);
-        self.index.lock().note(entry.id.index, offset);
+    pub(super) fn append(&mut self, entries: &[Entry]) {
+        let mut rest = entries;
+        while let Some(first) = rest.first() {
+            let (together, others) = rest.split_at(fitting(rest));
+            let mut chain = self.head.chain;
+            let offset = self.push(Kind::Entries, |body| {
+                together.iter().for_each(|entry| chain = layout::seal_beside(entry, chain, body));
+            });
+            self.head.chain = chain;
+            self.head.last = together.last().map(|entry| entry.id);
+            self.index.lock().note(first.id.index, offset);
+            rest = others;
+        }
     }
 
     pub(super) fn vote(&mut self, vote: Vote) {

@@ -24,11 +24,12 @@
 //! | kind | body |
 //! |---|---|
 //! | 1 head | [`Head`], the first record of each segment: all there is to know of the segments before it |
-//! | 2 entry | a sealed entry |
+//! | 2 entry | a sealed entry; no longer written |
 //! | 3 vote | [`Vote`](crate::record::Vote) |
 //! | 4 truncation | [`Truncation`]: entries after this one are void |
 //! | 5 purge | [`LogId`](crate::record::LogId): entries up to this one are void |
 //! | 6 committed | [`LogId`](crate::record::LogId) known to be committed, at least |
+//! | 7 entries | sealed entries, one after the other; before each its length (4 bytes) |
 //!
 //! A sealed entry:
 //!
@@ -57,6 +58,9 @@ pub(super) const ALIGNMENT: u64 = 8;
 
 const SEAL_BYTES: usize = 8;
 
+/// Before each entry in a record of entries.
+const LENGTH_BYTES: usize = 4;
+
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -67,11 +71,20 @@ pub(super) enum Kind {
     Truncation = 4,
     Purge = 5,
     Committed = 6,
+    Entries = 7,
 }
 
 impl Kind {
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        let all = [Self::Head, Self::Entry, Self::Vote, Self::Truncation, Self::Purge, Self::Committed];
+        let all = [
+            Self::Head,
+            Self::Entry,
+            Self::Vote,
+            Self::Truncation,
+            Self::Purge,
+            Self::Committed,
+            Self::Entries,
+        ];
         all.into_iter().find(|kind| *kind as u32 == number)
     }
 }
@@ -206,6 +219,17 @@ pub(super) fn seal(entry: &Entry, previous_chain: u32, out: &mut Vec<u8>) -> u32
     chain
 }
 
+/// Appends the sealed entry to the body of a record of entries and returns its chain.
+pub(super) fn seal_beside(entry: &Entry, previous_chain: u32, body: &mut Vec<u8>) -> u32 {
+    let start = body.len();
+    body.extend([0; LENGTH_BYTES]);
+    let chain = seal(entry, previous_chain, body);
+    let length = body.len() - start - LENGTH_BYTES;
+    let length = u32::try_from(length).expect("entries are smaller than the largest message");
+    body[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    chain
+}
+
 /// A sealed entry whose crc holds.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -221,8 +245,32 @@ impl Sealed {
     }
 }
 
+/// The entries of a record, opened one after the other; none if it is a record of something else.
+pub(super) fn entries(kind: Kind, body: Bytes) -> impl Iterator<Item = Result<Sealed, String>> {
+    let mut rest = match kind {
+        Kind::Entry | Kind::Entries => body,
+        Kind::Head | Kind::Vote | Kind::Truncation | Kind::Purge | Kind::Committed => Bytes::new(),
+    };
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let next = if kind == Kind::Entry { Ok(std::mem::take(&mut rest)) } else { split_first(&mut rest) };
+        Some(next.and_then(|sealed| open(&sealed)))
+    })
+}
+
+/// Takes the first of some sealed entries with their lengths.
+fn split_first(rest: &mut Bytes) -> Result<Bytes, String> {
+    let length = rest.first_chunk().map(|bytes| LENGTH_BYTES + u32::from_le_bytes(*bytes) as usize);
+    match length.filter(|length| *length <= rest.len()) {
+        Some(length) => Ok(rest.split_to(length).split_off(LENGTH_BYTES)),
+        None => Err(format!("{} bytes are no whole entry", std::mem::take(rest).len())),
+    }
+}
+
 /// Opens a sealed entry, or says what is wrong with it.
-pub(super) fn open(value: &Bytes) -> Result<Sealed, String> {
+fn open(value: &Bytes) -> Result<Sealed, String> {
     if value.len() <= SEAL_BYTES {
         return Err(format!("an entry has {} bytes only", value.len()));
     }
@@ -296,6 +344,27 @@ mod tests {
         assert!(first.follows(0));
         assert!(second.follows(first.chain));
         assert!(!second.follows(0));
+    }
+
+    #[test]
+    fn entries_in_one_record_are_read_one_after_the_other() {
+        let mut body = Vec::new();
+        let chain = seal_beside(&entry(7), 99, &mut body);
+        let first = body.len();
+        assert_eq!(body[..LENGTH_BYTES], u32::try_from(first - LENGTH_BYTES).unwrap().to_le_bytes());
+        seal_beside(&entry(8), chain, &mut body);
+        let read = |kind, bytes: &[u8]| entries(kind, Bytes::copy_from_slice(bytes)).collect::<Vec<_>>();
+        let found: Vec<_> = read(Kind::Entries, &body).into_iter().map(Result::unwrap).collect();
+        assert!(found[0].follows(99) && found[1].follows(chain));
+        assert_eq!(found.into_iter().map(|sealed| sealed.entry).collect::<Vec<_>>(), [entry(7), entry(8)]);
+
+        let former = read(Kind::Entry, &body[LENGTH_BYTES..first]);
+        assert_eq!(former.into_iter().next().unwrap().unwrap().entry, entry(7));
+        assert!(read(Kind::Vote, &body).is_empty());
+        for end in first + 1..body.len() {
+            let cut = read(Kind::Entries, &body[..end]);
+            assert!(cut.len() == 2 && cut[0].is_ok() && cut[1].is_err(), "{end}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::index::{Index, Run};
-use super::layout::{self, Kind, Sealed};
+use super::layout::{self, Sealed};
 use super::segment::Reader;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -18,20 +18,24 @@ fn damaged(detail: impl Into<String>) -> Error {
 fn scan(run: Run, from: u64, to: u64, mut take: impl FnMut(Sealed) -> bool) -> Result<u64, Error> {
     let mut next = run.anchor.index;
     let mut reader = Reader::new(run.file, run.anchor.number, run.anchor.offset);
-    while next < run.end.min(to) {
+    let end = run.end.min(to);
+    while next < end {
         let record = reader.next().map_err(|error| Error::storage("reading the log", error))?;
         let record = record.ok_or_else(|| damaged(format!("entry {next} is missing")))?;
-        if record.kind != Kind::Entry {
-            continue;
+        for sealed in layout::entries(record.kind, record.body) {
+            let sealed = sealed.map_err(damaged)?;
+            if sealed.entry.id.index != next {
+                return Err(damaged(format!(
+                    "entry {} stands in the place of {next}",
+                    sealed.entry.id.index
+                )));
+            }
+            // What follows in this record may have been cut off.
+            if next >= end || next >= from && !take(sealed) {
+                return Ok(next);
+            }
+            next += 1;
         }
-        let sealed = layout::open(&record.body).map_err(damaged)?;
-        if sealed.entry.id.index != next {
-            return Err(damaged(format!("entry {} stands in the place of {next}", sealed.entry.id.index)));
-        }
-        if next >= from && !take(sealed) {
-            break;
-        }
-        next += 1;
     }
     Ok(next)
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::index::{Index, Segment};
 use super::journal::{self, Course, End, Journal, Place};
-use super::layout::{self, Head, Kind, Truncation};
+use super::layout::{self, Head, Kind, Sealed, Truncation};
 use super::mark::Mark;
 use super::memory::Memory;
 use super::segment::{Reader, Record};
@@ -212,7 +212,7 @@ impl Replay {
     fn apply(&mut self, record: Record) -> Result<(), Error> {
         match record.kind {
             Kind::Head => self.head(decode(&record)?),
-            Kind::Entry => self.entry(record),
+            Kind::Entry | Kind::Entries => self.entries(record),
             Kind::Vote => {
                 self.memory.vote = Some(decode::<Vote>(&record)?);
                 Ok(())
@@ -264,8 +264,20 @@ impl Replay {
         }
     }
 
-    fn entry(&mut self, record: Record) -> Result<(), Error> {
-        let sealed = layout::open(&record.body).map_err(damaged)?;
+    fn entries(&mut self, record: Record) -> Result<(), Error> {
+        let mut first = true;
+        for sealed in layout::entries(record.kind, record.body) {
+            let sealed = sealed.map_err(damaged)?;
+            let index = sealed.entry.id.index;
+            self.entry(sealed)?;
+            if std::mem::take(&mut first) {
+                self.index.note(index, record.offset);
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, sealed: Sealed) -> Result<(), Error> {
         let id = sealed.entry.id;
         let problem = match self.memory.last {
             Some(last) if id.index != last.index + 1 => Some("does not continue the log"),
@@ -278,7 +290,6 @@ impl Replay {
             return Err(damaged(format!("entry {} {problem}", id.index)));
         }
         self.chain = sealed.chain;
-        self.index.note(id.index, record.offset);
         self.memory.push(sealed.entry.compact());
         self.memory.written_below(id.index + 1);
         Ok(())

@@ -336,7 +336,7 @@ impl Writer {
     /// Adds one job to the round.
     fn collect(&mut self, job: &Job) -> Result<(), Error> {
         match job {
-            Job::Append { entries, .. } => entries.iter().for_each(|entry| self.journal.append(entry)),
+            Job::Append { entries, .. } => self.journal.append(entries),
             Job::Vote { vote, .. } => self.journal.vote(*vote),
             Job::Truncate { last, .. } => self.journal.truncate(*last)?,
             Job::Purge { upto } => self.journal.purge(*upto),

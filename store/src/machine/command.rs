@@ -349,8 +349,10 @@ mod tests {
         });
         let bytes = put.encode().unwrap();
         assert_eq!(format!("{:?}", Command::decode(&bytes).unwrap()), format!("{put:?}"));
-        let renew = Command::LeaseRenew(vec![LeaseId(7)]).encode().unwrap();
-        assert_eq!(renew.as_ref(), b"\x01\x04\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
+        let renew = Command::LeaseRenew(vec![LeaseId(7)]);
+        assert_eq!(renew.encode().unwrap().as_ref(), b"\x02\x04\x01\x0e");
+        let former = Bytes::from_static(b"\x01\x04\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
+        assert_eq!(format!("{:?}", Command::decode(&former).unwrap()), format!("{renew:?}"));
     }
 
     #[test]
@@ -378,12 +380,11 @@ mod tests {
 
     /// The bytes of so many transactions inside of each other, as a member would write them that knows no bound.
     fn deep(depth: usize) -> Bytes {
-        let level = [&0_u64.to_le_bytes()[..], &1_u64.to_le_bytes(), &3_u32.to_le_bytes()].concat();
-        let mut bytes = b"\x01\0\0\0\0".to_vec();
-        (0..depth).for_each(|_| bytes.extend(&level));
+        let mut bytes = b"\x02\0".to_vec();
+        (0..depth).for_each(|_| bytes.extend([0, 1, 3]));
         // The innermost has nothing; then each has no failure.
-        bytes.extend([0; 24]);
-        bytes.extend(vec![0; 8 * depth]);
+        bytes.extend([0; 3]);
+        bytes.extend(vec![0; depth]);
         bytes.into()
     }
 
@@ -395,7 +396,7 @@ mod tests {
             txn = Txn { success: vec![Op::Txn(txn)], ..Txn::default() };
         }
         assert!(Command::decode(&deep(TXN_DEPTH_MAX)).is_ok(), "all that a client may ask for");
-        for depth in [TXN_DEPTH_MAX + 1, 1000, RECORD_BYTES_MAX / 32] {
+        for depth in [TXN_DEPTH_MAX + 1, 1000, RECORD_BYTES_MAX / 8] {
             assert!(Command::decode(&deep(depth)).is_err(), "{depth}");
             assert!(Command::decode_with_caller(&deep(depth)).is_err(), "{depth}");
         }
@@ -421,8 +422,8 @@ mod tests {
         other_format[0] = 9;
         let mut longer = good.to_vec();
         longer.push(0);
-        let huge = b"\x01\x04\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec();
-        for broken in [Vec::new(), good[..5].to_vec(), other_format, longer, huge] {
+        let huge = b"\x02\x04\xfd\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec();
+        for broken in [Vec::new(), good[..good.len() - 1].to_vec(), other_format, longer, huge] {
             assert!(Command::decode(&broken.clone().into()).is_err(), "{broken:?}");
         }
     }

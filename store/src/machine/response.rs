@@ -207,14 +207,13 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded_by_the_reader() {
-        let level = [&[0; 9][..], &1_u64.to_le_bytes(), &3_u32.to_le_bytes()].concat();
         let deep = |depth: usize| {
-            let mut bytes = b"\x01\x01\0\0\0".to_vec();
-            (0..depth).for_each(|_| bytes.extend(&level));
-            bytes.extend([0; 17]);
+            let mut bytes = b"\x02\x01".to_vec();
+            (0..depth).for_each(|_| bytes.extend([0, 0, 1, 3]));
+            bytes.extend([0; 3]);
             Response::decode(&bytes.into())
         };
         assert!(matches!(deep(1), Ok(Response::Txn(result)) if result.results.len() == 1));
-        assert!(deep(RECORD_BYTES_MAX / 24).is_err());
+        assert!(deep(RECORD_BYTES_MAX / 8).is_err());
     }
 }
