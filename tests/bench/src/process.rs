@@ -3,39 +3,30 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{CpuSet, sched_setaffinity},
 };
 
-/// Ticks per second in `/proc/PID/stat`: part of the kernel's interface, 100 on every architecture we build for.
-const TICKS_PER_SECOND: u64 = 100;
-/// CPU time below which a difference says nothing: five ticks, an error of 20 %.
-pub const CPU_MIN: Duration = Duration::from_millis(50);
+/// CPU time below which a difference is not trusted: servers use some of their own accord.
+pub const CPU_MIN: Duration = Duration::from_millis(10);
 /// Core of the servers.
 pub const SERVER_CORE: usize = 0;
 /// Core of the generator.
 pub const GENERATOR_CORE: usize = 1;
 
-/// User and system time of a process with all its threads so far; a resolution of 10 ms.
+/// User and system time of a process with all its threads so far, those that ended too. Its clock, and not `/proc/PID/stat`, which
+/// counts hundredths of a second.
 pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    parse_cpu(&text).with_context(|| format!("{path} has no CPU times"))
+    let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid.try_into()?));
+    let time = clock.and_then(clock_gettime).with_context(|| format!("CPU time of process {pid}"))?;
+    Ok(time.into())
 }
 
 /// The sum of [`cpu`] over several processes.
 pub fn cpu_of(pids: &[u32]) -> anyhow::Result<Duration> {
     pids.iter().map(|&pid| cpu(pid)).sum()
-}
-
-fn parse_cpu(stat: &str) -> Option<Duration> {
-    // The name stands in parentheses and may hold anything, so fields are counted from the last one: utime is the
-    // 14th of the line, stime the 15th.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
 /// Memory of a process, in bytes.
@@ -152,10 +143,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_times_are_found_behind_a_strange_name() {
-        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 7 8 20 0 9 0 100 1000 10 0";
-        assert_eq!(parse_cpu(stat), Some(Duration::from_secs(2)));
-        assert_eq!(parse_cpu("42 (short) S 1"), None);
+    fn cpu_time_is_that_of_all_threads_and_finer_than_a_tick() {
+        fn own() -> Duration {
+            cpu(std::process::id()).unwrap()
+        }
+        let before = own();
+        let until = before + Duration::from_millis(3);
+        std::thread::spawn(move || while own() < until {}).join().unwrap();
+        let used = own() - before;
+        assert!(
+            used >= Duration::from_millis(3) && !used.subsec_nanos().is_multiple_of(10_000_000),
+            "{used:?}"
+        );
+        assert!(cpu(u32::MAX).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
 /// Bytes of a value of the data set.
 const VALUE_BYTES: usize = 1024;
 /// Bytes of a value of the large data set, so that it is written in reasonable time.
-const LARGE_VALUE_BYTES: usize = 4096;
+const LARGE_VALUE_BYTES: usize = work::VALUE_BYTES_MAX;
 /// Clients that write the data set.
 const CLIENTS: usize = 1000;
 /// Clients that overwrite the large one: fewer than it takes to fill the store's queues.
@@ -44,7 +44,7 @@ pub async fn measure(
     at: usize,
     pinned: bool,
     keys: u64,
-    limit: Duration,
+    overwrite: Duration,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let mut cluster = Members::start(program, 1, pinned).await?;
@@ -65,7 +65,7 @@ pub async fn measure(
 
     let written = process::written(pid)?;
     let anywhere = |number: u64| whole(number.wrapping_mul(2_654_435_761) % keys);
-    let until = Until::Elapsed(limit);
+    let until = Until::Elapsed(overwrite);
     let load = work::fill(&cluster.targets, &[pid], CLIENTS, until, VALUE_BYTES, anywhere).await;
     let load = load.context("overwriting")?;
     let user = load.latencies.len() as f64 * (VALUE_BYTES + size_of::<u64>()) as f64;

@@ -77,6 +77,8 @@ pub struct Options {
 struct Plan {
     rounds: usize,
     limit: Duration,
+    /// How long the data set is overwritten.
+    overwrite: Duration,
     keys: u64,
     watchers: [usize; 2],
     leases: u64,
@@ -102,6 +104,7 @@ impl Plan {
         Self {
             rounds,
             limit: Duration::from_secs_f64(seconds),
+            overwrite: Duration::from_secs_f64(seconds) * pick(60, 10, 1) as u32,
             keys: options.keys.unwrap_or(pick(10, 1, 0) as u64 * 100_000).max(2000),
             watchers: if options.quick { [100, 300] } else { [1000, pick(100, 10, 1) * 1000] },
             leases: pick(100_000, 4000, 200) as u64,
@@ -210,7 +213,9 @@ async fn one_round(program: &Program, at: usize, plan: &Plan, figures: &mut Figu
             .context("watches")?;
     }
     if plan.wants(&["S10", "S11", "S14", "S15"]) {
-        data::measure(program, at, plan.pinned, plan.keys, plan.limit, figures).await.context("data set")?;
+        data::measure(program, at, plan.pinned, plan.keys, plan.overwrite, figures)
+            .await
+            .context("data set")?;
     }
     if plan.wants(&["S13"]) {
         match plan.data_gib {

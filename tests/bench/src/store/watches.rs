@@ -135,8 +135,8 @@ async fn puts_at_a_rate(
         tokio::select! {
             _ = ticks.tick() => {
                 let number = sent.borrow().len() as u64;
-                let mut value = number.to_be_bytes().to_vec();
-                value.resize(work::VALUE_BYTES, b'v');
+                let rest = work::value(number, work::VALUE_BYTES - size_of::<u64>());
+                let value = [&number.to_be_bytes()[..], &rest].concat();
                 let request =
                     PutRequest { key: "watched".into(), value: value.into(), ..PutRequest::default() };
                 sent.borrow_mut().push(Instant::now());

@@ -1,6 +1,6 @@
 //! Closed-loop work on a store: puts, reads and transactions of 8 byte keys and 256 byte values.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use proto::etcd::etcdserverpb::{
@@ -8,6 +8,7 @@ use proto::etcd::etcdserverpb::{
     compare::{CompareResult, CompareTarget, TargetUnion},
     request_op,
 };
+use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use crate::{
     grpc,
@@ -20,6 +21,10 @@ use crate::{
 pub const KEYS: u64 = 100_000;
 /// Bytes of a value.
 pub const VALUE_BYTES: usize = 256;
+/// Bytes of the largest value that [`value`] makes.
+pub const VALUE_BYTES_MAX: usize = 4096;
+/// Random bytes that values are cut from: so many that those which stand side by side in a store have nothing in common.
+const RANDOM_BYTES: usize = 16 << 20;
 
 /// Puts from this many clients, spread over all members.
 pub async fn put(
@@ -41,9 +46,9 @@ pub async fn fill(
     key: impl Fn(u64) -> Bytes,
 ) -> anyhow::Result<Load> {
     let connections = &connect(targets, clients).await?;
-    let value = Bytes::from(vec![b'v'; value_bytes]);
     let put = |client: usize, number: u64| {
-        let request = PutRequest { key: key(number), value: value.clone(), ..PutRequest::default() };
+        let request =
+            PutRequest { key: key(number), value: value(number, value_bytes), ..PutRequest::default() };
         let frame = grpc::frame(&request);
         async move { grpc::call(&connections[client % connections.len()], grpc::PUT, frame).await.map(drop) }
     };
@@ -77,13 +82,13 @@ pub async fn txn(
     let connections = &connect(targets, clients).await?;
     let txn = |client: usize, number: u64| {
         let key = Bytes::from([b"k".as_slice(), &(number / 2).to_be_bytes()].concat());
-        let frame = grpc::frame(&create(key));
+        let frame = grpc::frame(&create(key, value(number, VALUE_BYTES)));
         async move { grpc::call(&connections[client % connections.len()], grpc::TXN, frame).await.map(drop) }
     };
     load::run(servers, clients, Until::Elapsed(limit), txn).await
 }
 
-fn create(key: Bytes) -> TxnRequest {
+fn create(key: Bytes, value: Bytes) -> TxnRequest {
     let compare = Compare {
         result: CompareResult::Equal.into(),
         target: CompareTarget::Mod.into(),
@@ -91,7 +96,6 @@ fn create(key: Bytes) -> TxnRequest {
         target_union: Some(TargetUnion::ModRevision(0)),
         ..Compare::default()
     };
-    let value = Bytes::from_static(&[b'v'; VALUE_BYTES]);
     let put = PutRequest { key: key.clone(), value, ..PutRequest::default() };
     let get = RangeRequest { key, ..RangeRequest::default() };
     let op = |request| vec![RequestOp { request: Some(request) }];
@@ -116,6 +120,18 @@ pub fn key(number: u64) -> Bytes {
     // Knuth's multiplicative hash visits the key space without a pattern that a store could profit from.
     let spread = number.wrapping_mul(2_654_435_761) % KEYS;
     Bytes::copy_from_slice(&spread.to_be_bytes())
+}
+
+/// A value of up to [`VALUE_BYTES_MAX`], other than those before and after it, and nothing that could be compressed: a store that
+/// compresses would otherwise be measured by what nobody stores.
+pub fn value(number: u64, bytes: usize) -> Bytes {
+    static RANDOM: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut bytes = vec![0; RANDOM_BYTES + VALUE_BYTES_MAX];
+        StdRng::seed_from_u64(0).fill_bytes(&mut bytes);
+        bytes.into()
+    });
+    let start = number.wrapping_mul(2_654_435_761) as usize % RANDOM_BYTES;
+    RANDOM.slice(start..start + bytes)
 }
 
 #[cfg(test)]
