@@ -28,7 +28,7 @@ use super::{Options, alarms, renewals};
 use crate::auth::check::Rights;
 use crate::auth::{Caller, jwt::Signer, password::Hasher};
 use crate::backup::{self, export::Origin};
-use crate::history::{self, clock};
+use crate::history::{self, Clock, clock::now_unix_ms};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
 use crate::machine::{Machine, command::Command, response::Response};
 use crate::metrics::calls::Calls;
@@ -63,7 +63,7 @@ struct Shared {
     signer: Option<Signer>,
     broken: Broken,
     agreement: Mutex<Agreement>,
-    clock: clock::Running,
+    clock: Clock,
     calls: Calls,
 }
 
@@ -76,6 +76,12 @@ struct Agreement {
     corrupt: Vec<MemberId>,
 }
 
+/// Who does what a member does not do at once.
+pub(super) struct Duties {
+    pub(super) renewals: renewals::Sender,
+    pub(super) promotions: mpsc::Sender<MemberId>,
+}
+
 /// Bytes of an image, and how many follow; or why there is no more.
 pub type ImagePiece = Result<(Bytes, u64), Error>;
 
@@ -85,15 +91,16 @@ impl Handle {
         identity: &Identity,
         raft: raft::Handle,
         machine: Arc<Machine>,
-        renewals: renewals::Sender,
-        promotions: mpsc::Sender<MemberId>,
+        duties: Duties,
         signer: Option<Signer>,
+        clock: Option<Clock>,
     ) -> Self {
         let leadership = raft.leadership();
         let (identity, options) = (*identity, options.clone());
         let no_space = AtomicBool::new(false);
         let images = Arc::new(Semaphore::new(IMAGES_MAX));
-        let clock = clock::Running::start(options.clock);
+        let clock = clock.unwrap_or_else(|| Arc::new(now_unix_ms));
+        let Duties { renewals, promotions } = duties;
         let hasher = Hasher::new(options.bcrypt_cost, machine.work());
         let shared = Shared {
             identity,
@@ -228,7 +235,7 @@ impl Handle {
 
     /// Milliseconds since 1970 UTC, as this member believes.
     pub(crate) fn unix_ms(&self) -> u64 {
-        self.shared.clock.unix_ms()
+        (self.shared.clock)()
     }
 
     /// An image of this member's state (see [`backup`](crate::backup)), in pieces, each with the number of bytes that

@@ -36,6 +36,7 @@ pub(crate) use access::permissions;
 pub(crate) use agreement::Verdict;
 use bootstrap::Identity;
 pub use error::Error;
+use handle::Duties;
 pub(crate) use handle::raft_error;
 pub use handle::{Handle, ImagePiece};
 /// How a cluster that starts from an image is founded.
@@ -79,7 +80,7 @@ impl Server {
         let signer = options.auth_token.signer()?;
         let client_keys = options.client_tls.as_ref().map(Keys::new).transpose()?;
         let peer_keys = options.peer_tls.as_ref().map(Keys::new).transpose()?;
-        let work = seams.raft.work;
+        let (work, clock) = (seams.raft.work, seams.clock.clone());
         let lock = bootstrap::lock_directory(&options.data_dir)?;
         damage::check(&options.data_dir)?;
         let state_dir = options.data_dir.join("state");
@@ -99,7 +100,8 @@ impl Server {
         let stop = CancellationToken::new();
         let (renewals, renewal_queue) = renewals::channel();
         let (promotions, promotion_queue) = mpsc::channel(PROMOTIONS_WAITING_MAX);
-        let handle = Handle::new(&options, &identity, raft, machine, renewals, promotions, signer);
+        let duties = Duties { renewals, promotions };
+        let handle = Handle::new(&options, &identity, raft, machine, duties, signer, clock);
         let node_stop = stop.clone();
         tasks.spawn(async move { node.run(node_stop).await.map_err(Error::from) });
         tasks.spawn(renewals::run(handle.clone(), renewal_queue, stop.clone()));

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Tls};
 use crate::auth::{jwt, password};
 use crate::backup::directory::Retention;
-use crate::history::Clock;
 use crate::limits::FILES_RESERVED;
 
 /// Whether the members of the cluster are about to found it.
@@ -129,8 +128,6 @@ pub struct Options {
     pub backup_interval_s: u64,
     /// Which backups are kept; the newest 24.
     pub backup_retention: Retention,
-    /// Where the time of day comes from that history is noted under; the system.
-    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -173,7 +170,6 @@ impl Default for Options {
             backup_dir: None,
             backup_interval_s: 3600,
             backup_retention: Retention::Count(24),
-            clock: Clock::System,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::history::Clock;
 
 /// What a member stands on. The default is this machine: RocksDB in the member's directory, threads, sockets.
 #[derive(Clone, Default)]
@@ -13,4 +14,6 @@ pub struct Seams {
     pub raft: raft::Seams,
     /// Bytes of one segment of the log, if it is to be another size than usual.
     pub log_segment_bytes: Option<u64>,
+    /// What time it is for people, if not what the machine's clock says.
+    pub clock: Option<Clock>,
 }

@@ -12,15 +12,15 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use store::engine::{Engine, memory::MemoryEngine, rocks::RocksEngine};
-use store::history::{Clock, Error, Moment, Undelete};
+use store::history::{Error, Moment, Undelete};
 use store::machine::command::Command;
-use store::{Handle, Listeners, Options, Server};
+use store::{Handle, Listeners, Options, Seams, Server};
 use store_client::testing::{list, put};
 use store_client::{KeyRange, Kv, Op, Range, Revision, Txn};
 
 use crate::cluster::{Cluster, bind, put_surely, wait_for};
 use crate::local::Local;
-use crate::single::quick;
+use crate::single::{quick, restart_with};
 
 type Content = BTreeMap<Bytes, Bytes>;
 
@@ -266,8 +266,8 @@ async fn the_window_holds_after_a_restart() {
     let scratch = tempfile::tempdir().unwrap();
     let options = Options { history_window_s: 3600, ..quick(Options::single(scratch.path())) };
     let start_unix_ms = 1_700_000_000_000;
-    let at = |start_unix_ms| Options { clock: Clock::Counted { start_unix_ms }, ..options.clone() };
-    let server = Server::start(at(start_unix_ms)).await.unwrap();
+    let at = async |start_unix_ms| restart_with(options.clone(), clock_from(start_unix_ms)).await;
+    let server = at(start_unix_ms).await;
     let kv = server.handle();
     let old = put(&kv, "k", "old").await;
     wait_until_noted(&kv, start_unix_ms, old).await;
@@ -275,14 +275,14 @@ async fn the_window_holds_after_a_restart() {
     server.stop().await.unwrap();
     drop(kv);
     // Half an hour later everything is there, an hour later only the newest.
-    let server = crate::single::restart(at(start_unix_ms + 1_800_000)).await;
+    let server = at(start_unix_ms + 1_800_000).await;
     let kv = server.handle();
     assert_eq!(kv.revision_at(start_unix_ms + 600_000).await.unwrap().revision, old.0);
     assert_eq!(list(&kv, "k", old.0).await, ["k=old"]);
     wait_until_noted(&kv, start_unix_ms + 1_800_000, new).await;
     server.stop().await.unwrap();
     drop(kv);
-    let server = crate::single::restart(at(start_unix_ms + 3_600_000 + 2_400_000)).await;
+    let server = at(start_unix_ms + 3_600_000 + 2_400_000).await;
     let kv = server.handle();
     wait_for("the past to be forgotten", || {
         let range = Range { revision: old, serializable: true, ..Range::new(KeyRange::Key("k".into())) };
@@ -296,6 +296,13 @@ async fn the_window_holds_after_a_restart() {
         matches!(before, Err(Error::Before { oldest: Some(oldest), .. }) if oldest.revision == new.0),
         "{before:?}"
     );
+}
+
+/// A member whose clock begins at a time.
+fn clock_from(start_unix_ms: u64) -> Seams {
+    let started = tokio::time::Instant::now();
+    let clock = move || start_unix_ms + started.elapsed().as_millis() as u64;
+    Seams { clock: Some(Arc::new(clock)), ..Seams::default() }
 }
 
 /// Waits for a note by a member whose clock was started at a time some moments ago.

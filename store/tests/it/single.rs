@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use store::{Error, Listeners, Options, Server};
+use store::{Error, Listeners, Options, Seams, Server};
 use store_client::testing::{list, put};
 use store_client::{Kv, LeaseId, Revision};
 
@@ -66,9 +66,16 @@ async fn a_restart_keeps_everything_although_nothing_was_flushed() {
 
 /// A member that was dropped lets go of its directory as its tasks end.
 pub async fn restart(options: Options) -> Server {
+    restart_with(options, Seams::default()).await
+}
+
+/// The same, on something else than this machine.
+pub async fn restart_with(options: Options, seams: Seams) -> Server {
     let until = tokio::time::Instant::now() + store_client::testing::DEADLINE;
     loop {
-        match Server::start(options.clone()).await {
+        let start =
+            async || Server::start_with(options.clone(), Listeners::bind(&options)?, seams.clone()).await;
+        match start().await {
             Ok(server) => return server,
             Err(error) if tokio::time::Instant::now() > until => panic!("{error}"),
             Err(_still_in_use) => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -14,6 +14,7 @@ use store_client::Revision;
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
 
+use crate::clock::Clock;
 use crate::invariants::convergence::Stand;
 use crate::ledger::Ledger;
 use crate::limits::{LATENCY_MS, POWER_BACK_MS, SEGMENTS, TICK};
@@ -123,8 +124,12 @@ impl Cluster {
             seed: chance.random(),
         });
         let mut sites = Vec::new();
-        for (at, offset) in plan.clock_offsets_ms.iter().enumerate() {
-            let site = Arc::new(Site::new(at + 1, &setup, false, *offset, latency(&mut chance), &ledger)?);
+        for (at, (ahead_ms, gain_ms)) in plan.clocks_ms.iter().enumerate() {
+            let clock = Clock::new(*ahead_ms, *gain_ms);
+            if *gain_ms != 0 {
+                ledger.books().coverage.hit("fault: clock goes wrong");
+            }
+            let site = Arc::new(Site::new(at + 1, &setup, false, clock, latency(&mut chance), &ledger)?);
             host(&mut sim, &site);
             sites.push(site);
         }
@@ -280,7 +285,7 @@ impl Cluster {
     pub fn expect(&mut self) -> anyhow::Result<usize> {
         let at = self.sites.len();
         let latency = latency(&mut self.chance);
-        let site = Arc::new(Site::new(at + 1, &self.setup, true, 0, latency, &self.ledger)?);
+        let site = Arc::new(Site::new(at + 1, &self.setup, true, Clock::default(), latency, &self.ledger)?);
         host(&mut self.sim, &site);
         // It must have a name in the network before anybody is told to reach it there.
         self.sim.crash(site.name.as_str());

@@ -24,6 +24,7 @@
 
 pub mod apart;
 pub mod bugs;
+pub mod clock;
 pub mod cluster;
 pub mod coverage;
 pub mod invariants;

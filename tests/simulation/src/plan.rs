@@ -54,6 +54,8 @@ pub enum Fault {
     Stall(Who),
     /// The machine stops and starts again, and its clock is so many milliseconds ahead of where it was, or behind.
     ClockJump(Who, i64),
+    /// A clock is set by so many milliseconds while its member runs.
+    ClockSet(Who, i64),
     /// A bit of a log flips while its machine is down. The member is replaced afterwards.
     BitFlip(Who),
     /// A machine comes back with empty disks, under its old name. The member is replaced afterwards.
@@ -81,8 +83,8 @@ pub struct Plan {
     pub history_window_s: u64,
     /// Whether clients compact.
     pub compacts: bool,
-    /// How far the clock of each founder is ahead.
-    pub clock_offsets_ms: Vec<i64>,
+    /// How far the clock of each founder is ahead, and how much it gains in a second, or loses.
+    pub clocks_ms: Vec<(i64, i64)>,
     /// How long clients call while faults strike.
     pub load_ms: u64,
     /// When what strikes, counted from the first answered call.
@@ -148,23 +150,31 @@ pub fn plan(seed: u64) -> Plan {
         snapshot_entries: *[40, 100, 1000].choose(&mut chance).expect("there are some"),
         history_window_s: *[0, 1, 3600].choose(&mut chance).expect("there are some"),
         compacts: chance.random_range(0..2) == 0,
-        clock_offsets_ms: (0..members).map(|_| chance.random_range(0..4000)).collect(),
+        clocks_ms: (0..members).map(|_| (chance.random_range(0..4000), 0)).collect(),
         load_ms,
         strikes,
     };
     // Last, so that the rest of what seeds meant before there was this stays.
     if chance.random_range(0..4) == 0 {
         let at = chance.random_range(100..load_ms - 300);
-        plan.strikes.push((at, jump(&mut chance)));
+        plan.strikes.push((at, jump(Fault::ClockJump, &mut chance)));
+    }
+    if chance.random_range(0..4) == 0 {
+        let at = chance.random_range(100..load_ms - 300);
+        plan.strikes.push((at, jump(Fault::ClockSet, &mut chance)));
+    }
+    if chance.random_range(0..4) == 0 {
+        let gain = |(ahead_ms, _)| (ahead_ms, chance.random_range(-300..=300));
+        plan.clocks_ms = plan.clocks_ms.into_iter().map(gain).collect();
     }
     plan.strikes.sort_by_key(|(at, _)| *at);
     plan
 }
 
 /// A clock that is set: by up to an hour, either way.
-fn jump(chance: &mut StdRng) -> Fault {
+fn jump(fault: fn(Who, i64) -> Fault, chance: &mut StdRng) -> Fault {
     let most = *[2_000, 60_000, 3_600_000].choose(chance).expect("there are some");
-    Fault::ClockJump(who(chance), chance.random_range(-most..=most))
+    fault(who(chance), chance.random_range(-most..=most))
 }
 
 fn who(chance: &mut StdRng) -> Who {
@@ -217,6 +227,7 @@ impl Fault {
             Self::DiskFull(_) => "fault: disk is full",
             Self::Stall(_) => "fault: member stands still",
             Self::ClockJump(..) => "fault: restart with another time",
+            Self::ClockSet(..) => "fault: clock is set",
             Self::BitFlip(_) => "fault: bit flip in a log",
             Self::Wipe(_) => "fault: member wiped",
             Self::Add => "fault: member added",

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,6 +20,7 @@ use store_client::{KeyRange, Kv, Revision, Watch, WatchMessage};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::ledger::{Eye, Ledger};
 use crate::limits::{ELECTION_MS, HEARTBEAT_MS, LOG_SEGMENT_BYTES};
 use crate::wire;
@@ -27,8 +28,6 @@ use crate::wire;
 /// Where members listen for each other, and for clients.
 const PEERS: u16 = 2380;
 const CLIENTS: u16 = 2379;
-/// What a clock that is right says whenever a member starts: each restart sets it back to where it began.
-const START_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The URL by which other members reach a member.
 pub fn peer_url(name: &str) -> String {
@@ -62,8 +61,8 @@ pub struct Site {
     setup: Setup,
     ledger: Ledger,
     joins: bool,
-    /// How far its clock is ahead of that of the simulation, or behind; read when the store starts.
-    clock_offset_ms: AtomicI64,
+    /// What time it is here.
+    pub clock: Arc<Clock>,
     disk_latency: Duration,
     /// Its id in the group, once known.
     id: Arc<AtomicU64>,
@@ -97,7 +96,7 @@ impl Site {
         number: usize,
         setup: &Setup,
         joins: bool,
-        clock_offset_ms: i64,
+        clock: Clock,
         disk_latency: Duration,
         ledger: &Ledger,
     ) -> anyhow::Result<Self> {
@@ -107,7 +106,7 @@ impl Site {
             setup: setup.clone(),
             ledger: ledger.clone(),
             joins,
-            clock_offset_ms: AtomicI64::new(clock_offset_ms),
+            clock: Arc::new(clock),
             disk_latency,
             id: Arc::default(),
             machine: Mutex::new(Machine::new()?),
@@ -124,11 +123,6 @@ impl Site {
     /// From now on its disk is as fast as it usually is.
     pub fn usual_pace(&self) {
         self.disk().set_latency(self.disk_latency);
-    }
-
-    /// Sets its clock forward, or back, for its next life.
-    pub fn set_clock(&self, by_ms: i64) {
-        self.clock_offset_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// What keeps its state.
@@ -167,8 +161,6 @@ impl Site {
         let directory = self.machine.lock().directory.path().to_owned();
         let mut members = self.setup.founders.clone();
         members.insert(self.name.clone(), peer_url(&self.name));
-        let clock_offset_ms = self.clock_offset_ms.load(Ordering::Relaxed);
-        let start_unix_ms = START_UNIX_MS.saturating_add_signed(clock_offset_ms);
         Options {
             cluster_state: if self.joins { ClusterState::Existing } else { ClusterState::New },
             client_urls: vec![client_url(&self.name)],
@@ -178,7 +170,6 @@ impl Site {
             history_window_s: self.setup.history_window_s,
             hash_check_interval_s: self.setup.hash_check_interval_s,
             free_bytes_min: 0,
-            clock: store::history::Clock::Counted { start_unix_ms },
             ..Options::member(&self.name, directory, members)
         }
     }
@@ -195,6 +186,7 @@ impl Site {
                 witness: Some(Arc::new(witness)),
             },
             log_segment_bytes: Some(LOG_SEGMENT_BYTES),
+            clock: Some(self.clock.start()),
         }
     }
 

@@ -111,9 +111,10 @@ impl Cluster {
                 self.cut(at, ms, true);
             }
             Fault::ClockJump(_, by_ms) => {
-                self.sites[at].set_clock(by_ms);
+                self.sites[at].clock.set(by_ms);
                 self.crash(at);
             }
+            Fault::ClockSet(_, by_ms) => self.sites[at].clock.set(by_ms),
             Fault::BitFlip(_) => return self.flip(at),
             Fault::Wipe(_) => self.wipe(at)?,
             Fault::Remove(_) => {
@@ -148,6 +149,7 @@ impl Cluster {
             | Fault::DiskFull(who)
             | Fault::Stall(who)
             | Fault::ClockJump(who, _)
+            | Fault::ClockSet(who, _)
             | Fault::BitFlip(who)
             | Fault::Wipe(who)
             | Fault::Remove(who)
