@@ -132,7 +132,13 @@ async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
             if known == wanted {
                 return std::future::pending().await;
             }
-            match handle.raft().update(id, wanted).await {
+            let announced = async {
+                // A leader refuses changes of members until the first ones are committed, and openraft logs an error; a read
+                // waits for that.
+                handle.raft().read_index().await?;
+                handle.raft().update(id, wanted).await
+            };
+            match announced.await {
                 Ok(()) => continue,
                 Err(error) => tracing::debug!(%error, "this member could not be announced yet"),
             }
