@@ -57,6 +57,9 @@ pub(crate) const READ_ENTRIES_MAX: u64 = 1024;
 /// would be waste.
 pub(crate) const PURGE_ENTRIES_MIN: u64 = 1024;
 
+/// How long to wait for a snapshot that was due, before the next one may be asked for.
+pub(crate) const SNAPSHOT_BY_BYTES_MAX: Duration = Duration::from_secs(10);
+
 /// Commands in one batch given to the state machine.
 pub(crate) const APPLY_COMMANDS_MAX: usize = 1024;
 

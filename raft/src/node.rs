@@ -72,7 +72,7 @@ fn open(
     let images_dir = options.data_dir.join("images");
     let images = Images::open(images_dir.clone())
         .map_err(|error| Error::Directory { path: images_dir, detail: error.to_string() })?;
-    let machine = Machine::open(machine, images, fuse.clone(), work, witness)?;
+    let machine = Machine::open(machine, images, fuse.clone(), work, witness, options.snapshot_bytes)?;
     let (purged, applied) = (log.ends().purged, machine.position().applied);
     if purged > applied {
         let detail = format!(
@@ -143,6 +143,7 @@ impl Node {
         });
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
+        tasks.spawn(flush_by_bytes(group.clone(), machine.clone()));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
@@ -199,6 +200,19 @@ impl Drop for Node {
         // Drop cannot wait. The group ends by itself within a bounded time; no runtime means it has ended.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(async move { group.stop().await }));
+        }
+    }
+}
+
+/// Makes the state durable when much was applied, however few entries it was. For their number openraft does.
+async fn flush_by_bytes(group: Group, machine: Machine) {
+    loop {
+        machine.heavy().await;
+        match group.snapshot(limits::SNAPSHOT_BY_BYTES_MAX).await {
+            Ok(()) => {}
+            Err(Error::Stopped) => return,
+            // Without space there is none; the next one is asked for when more was applied.
+            Err(error) => tracing::debug!(%error, "the state could not be made durable yet"),
         }
     }
 }

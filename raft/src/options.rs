@@ -27,8 +27,11 @@ pub struct Options {
     pub election_timeout_min_ms: u64,
     /// Longest such silence in milliseconds; 1250, less than twice the shortest. The spread keeps two candidates apart.
     pub election_timeout_max_ms: u64,
-    /// Entries between two snapshots; 10 000. Smaller keeps the log short, larger flushes the state less often.
+    /// Entries after which there is a snapshot, however small they are; 100 000. Smaller keeps the log short and a restart
+    /// quick, larger flushes the state less often.
     pub snapshot_entries: u64,
+    /// Bytes of commands after which there is a snapshot, however few entries they are; 24 MiB.
+    pub snapshot_bytes: u64,
     /// Entries that stay in the log although a snapshot holds them; 5000. A member that was away for fewer needs
     /// no image.
     pub log_keep_entries: u64,
@@ -59,7 +62,8 @@ impl Default for Options {
             heartbeat_interval_ms: 100,
             election_timeout_min_ms: 1000,
             election_timeout_max_ms: 1250,
-            snapshot_entries: 10_000,
+            snapshot_entries: 100_000,
+            snapshot_bytes: 24 << 20,
             log_keep_entries: 5_000,
             log_cache_bytes: 64 << 20,
             log_segment_bytes: 16 << 20,
@@ -99,6 +103,9 @@ impl Options {
         }
         if self.snapshot_entries == 0 {
             return refuse("snapshot_entries", "must not be zero".into());
+        }
+        if self.snapshot_bytes == 0 {
+            return refuse("snapshot_bytes", "must not be zero".into());
         }
         if self.command_bytes_max == 0 || self.command_bytes_max > limits::COMMAND_BYTES_CEILING {
             return refuse(

@@ -150,6 +150,22 @@ async fn a_member_that_fell_far_behind_gets_an_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_state_is_made_durable_after_few_large_commands() {
+    let cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    for _ in 0..60 {
+        cluster.handle(leader).propose(vec![7; 16 << 10].into()).await.unwrap();
+    }
+    for id in 1..=3 {
+        support::wait_for("the log to be purged", || {
+            let status = cluster.handle(id).status();
+            status.snapshot_index > LogIndex(0) && status.purged_index > LogIndex(0)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_come_and_go() {
     let mut cluster = Cluster::new(1).await;
     for number in 0..10 {

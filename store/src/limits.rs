@@ -12,6 +12,10 @@ pub const ENGINE_MEMTABLE_FILTER_RATIO: f64 = 0.01;
 /// Memtables that may wait for their flush before writers wait.
 pub const ENGINE_MEMTABLES_MAX: i32 = 3;
 
+/// Tables of flushed memtables that are merged with the level below at once. They overlap with all of it, and it holds up to 256 MiB
+/// before there is another: with as much in them, a byte that comes has about one other written again.
+pub const ENGINE_TABLES_BEFORE_MERGE: i32 = 8;
+
 /// Free bytes of the disk below which nothing is flushed: twice what the memtables may hold, because a flush that runs out of
 /// space ends the member, and compactions follow it.
 pub const ENGINE_FLUSH_FREE_BYTES_MIN: u64 = 64 << 20;

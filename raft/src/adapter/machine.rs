@@ -7,6 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -15,7 +16,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{Command, Types, convert};
 use crate::codec;
@@ -49,8 +50,39 @@ struct Shared {
     state: Mutex<State>,
     /// The number of the first index not applied.
     applied: watch::Sender<u64>,
+    unflushed: Unflushed,
     work: Work,
     witness: Option<Arc<dyn Witness>>,
+}
+
+/// Bytes of commands that were applied and are not known to be durable in the state.
+struct Unflushed {
+    bytes: AtomicU64,
+    bytes_max: u64,
+    exceeded: Notify,
+}
+
+impl Unflushed {
+    fn new(bytes_max: u64) -> Self {
+        Self { bytes: AtomicU64::new(0), bytes_max, exceeded: Notify::new() }
+    }
+
+    fn add(&self, bytes: u64) {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.bytes_max {
+            self.exceeded.notify_one();
+        }
+    }
+
+    /// Returns when there are too many. Cancel-safe.
+    async fn exceeded(&self) {
+        loop {
+            self.exceeded.notified().await;
+            // It may have been before the last flush.
+            if self.bytes.load(Ordering::Relaxed) >= self.bytes_max {
+                return;
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +109,7 @@ impl Machine {
         fuse: Fuse,
         work: Work,
         witness: Option<Arc<dyn Witness>>,
+        unflushed_bytes_max: u64,
     ) -> Result<Self, Error> {
         let position =
             machine.position().map_err(|error| failed("reading the position of the state", error))?;
@@ -84,12 +117,19 @@ impl Machine {
         let snapshot = position.applied.map(|_| position.clone());
         let applied = watch::Sender::new(next_index(&position));
         let state = Mutex::new(State { position, snapshot });
-        Ok(Self { shared: Arc::new(Shared { machine, images, fuse, state, applied, work, witness }) })
+        let unflushed = Unflushed::new(unflushed_bytes_max);
+        let shared = Shared { machine, images, fuse, state, applied, unflushed, work, witness };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Where it stands.
     pub(crate) fn position(&self) -> Position {
         self.shared.state.lock().position.clone()
+    }
+
+    /// Returns when so much was applied that it should be made durable. Cancel-safe.
+    pub(crate) async fn heavy(&self) {
+        self.shared.unflushed.exceeded().await;
     }
 
     /// Follows the number of the first index not applied.
@@ -119,6 +159,7 @@ impl Machine {
         }
         let batch = Batch { commands, position: Bytes::from(codec::encode(&position)) };
         let expected = batch.commands.len();
+        let bytes: usize = batch.commands.iter().map(|committed| committed.command.len()).sum();
         let action = "applying to the state";
         let apply = move |shared: &Shared| shared.machine.apply(batch).map_err(|error| failed(action, error));
         let responses = self.blocking(action, apply).await?;
@@ -131,6 +172,7 @@ impl Machine {
         let next = next_index(&position);
         self.shared.state.lock().position = position;
         self.shared.applied.send_replace(next);
+        self.shared.unflushed.add(bytes as u64);
         let mut responses = responses.into_iter();
         for Waiting { is_command, responder } in waiting {
             let response = if is_command { responses.next().unwrap_or_default() } else { Bytes::new() };
@@ -145,7 +187,11 @@ impl Machine {
     async fn flush(&self, position: Position) -> Result<Position, Error> {
         let action = "flushing the state";
         let flush = move |shared: &Shared| shared.machine.flush().map_err(|error| failed(action, error));
+        let bytes = self.shared.unflushed.bytes.load(Ordering::Relaxed);
         let durable = self.blocking(action, flush).await?;
+        if durable {
+            self.shared.unflushed.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
         let mut state = self.shared.state.lock();
         let newer = state.snapshot.as_ref().is_some_and(|known| known.applied >= position.applied);
         if durable && !newer {
@@ -197,6 +243,7 @@ impl Machine {
         let mut state = self.shared.state.lock();
         state.snapshot = Some(position.clone());
         state.position = position;
+        self.shared.unflushed.bytes.store(0, Ordering::Relaxed);
         drop(state);
         self.shared.applied.send_replace(next);
         Ok(())

@@ -79,8 +79,14 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         };
         let log = Log::open(&setup, fuse.clone()).unwrap();
         let images = Images::open(directory.path().join("images")).unwrap();
-        let machine =
-            Machine::open(Arc::new(Positioned::default()), images, fuse.clone(), setup.seams.work, None);
+        let machine = Machine::open(
+            Arc::new(Positioned::default()),
+            images,
+            fuse.clone(),
+            setup.seams.work,
+            None,
+            u64::MAX,
+        );
         Ok((directory, LogStore::new(log, fuse), machine.unwrap()))
     }
 }

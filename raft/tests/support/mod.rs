@@ -368,6 +368,7 @@ impl Cluster {
             data_dir: self.directory.path().join(id.to_string()),
             log_keep_entries: 10,
             snapshot_entries: 100_000,
+            snapshot_bytes: 256 << 10,
             propose_timeout_ms: 8_000,
             read_timeout_ms: 15_000,
             leader_wait_ms: 6_000,

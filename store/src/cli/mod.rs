@@ -74,8 +74,8 @@ pub struct Flags {
     /// Milliseconds of silence of the leader that start an election.
     #[arg(long, env = "ETCD_ELECTION_TIMEOUT", default_value_t = 1000)]
     pub election_timeout: u64,
-    /// Log entries between two snapshots.
-    #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000)]
+    /// Log entries after which the state is made durable, if they do not make 24 MiB before.
+    #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 100_000)]
     pub snapshot_count: u64,
     /// How long every revision can be read: hours, or a number with a unit as in 30m; 0 keeps everything.
     #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "4h")]

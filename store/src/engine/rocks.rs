@@ -203,6 +203,7 @@ fn options() -> Result<Options, rocksdb::Error> {
     options.set_paranoid_checks(true);
     options.set_write_buffer_size(limits::ENGINE_MEMTABLE_BYTES);
     options.set_max_write_buffer_number(limits::ENGINE_MEMTABLES_MAX);
+    options.set_level_zero_file_num_compaction_trigger(limits::ENGINE_TABLES_BEFORE_MERGE);
     options.set_max_open_files(limits::ENGINE_OPEN_FILES_MAX);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_type(DBCompressionType::Lz4);
