@@ -10,7 +10,7 @@ use rustix::{
 };
 
 /// CPU time below which a difference is not trusted: servers use some of their own accord.
-pub const CPU_MIN: Duration = Duration::from_millis(10);
+pub const CPU_MIN: Duration = Duration::from_millis(50);
 /// Core of the servers.
 pub const SERVER_CORE: usize = 0;
 /// Core of the generator.
