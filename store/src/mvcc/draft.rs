@@ -8,7 +8,7 @@ use store_client::{
 };
 
 use super::alarms::Raised;
-use super::layout::{self, LeaseRecord, Version};
+use super::layout::{self, LeaseRecord, Logged, Version};
 use super::{Error, Facts, facts, overlay::Overlay, recent::Recent, scan, times};
 use crate::engine::{Batch, Cursor, Reader};
 use crate::limits::TXN_READ_BYTES_MAX;
@@ -232,6 +232,9 @@ impl<'a> Draft<'a> {
 
     /// Deletes a key whose current state is `before`.
     pub fn delete(&mut self, before: &KeyValue) {
+        if before.mod_revision.0 > self.facts.revision {
+            self.pass(&before.key);
+        }
         self.write(&before.key, Version::Deleted.encode(), true);
         self.detach(before.lease, &before.key);
         let mod_revision = Revision(self.facts.revision + 1);
@@ -241,9 +244,20 @@ impl<'a> Draft<'a> {
 
     fn write(&mut self, key: &Bytes, record: Bytes, deleted: bool) {
         let revision = self.facts.revision + 1;
-        let number = u32::try_from(self.changes.len()).expect("a transaction has fewer than 2^32 changes");
+        let logged = if deleted { Logged::Deleted(key) } else { Logged::Written(key) };
         self.overlay.put(layout::version_key(key, revision).freeze(), record);
-        self.overlay.put(layout::log_key(revision, number).freeze(), layout::log_record(deleted, key));
+        self.overlay.put(log_key(revision, self.changes.len()), logged.encode());
+    }
+
+    /// Moves what this transaction wrote into the log table, because the version of this revision is to be a deletion. Two nested
+    /// transactions may do that, and watchers are told of both changes.
+    fn pass(&mut self, key: &Bytes) {
+        let revision = self.facts.revision + 1;
+        let number = self.changes.iter().position(|change| change.kv.key == key).expect("it was written");
+        let written = self.overlay.get(&layout::version_key(key, revision)).cloned().flatten();
+        let written = written.expect("what was written is pending");
+        let version = Version::decode(&written).expect("it was encoded here");
+        self.overlay.put(log_key(revision, number), Logged::Passed(key, version).encode());
     }
 
     fn detach(&mut self, lease: LeaseId, key: &Bytes) {
@@ -331,6 +345,11 @@ impl<'a> Draft<'a> {
         gone.into_iter().for_each(|entry| self.overlay.delete(entry));
         Ok(())
     }
+}
+
+fn log_key(revision: i64, number: usize) -> Bytes {
+    let number = u32::try_from(number).expect("a transaction has fewer than 2^32 changes");
+    layout::log_key(revision, number).freeze()
 }
 
 /// Refuses a read of a revision that is gone or not there yet.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use store_client::{Change, ChangeKind, KeyRange, KeyValue, Revision};
 
 use super::draft::Revised;
-use super::layout::{self, Version};
+use super::layout::{self, Logged, Version};
 use super::{Error, overlay::Overlay, scan};
 use crate::engine::Reader;
 use crate::limits::{WATCH_HISTORY_BYTES, WATCH_HISTORY_REVISIONS};
@@ -42,14 +42,21 @@ pub fn read(reader: &dyn Reader, keys: &KeyRange, start: i64, end: i64) -> Resul
                 return Ok(piece);
             }
         }
-        let (deleted, key) = layout::split_log_record(record)?;
-        if keys.contains(key) {
-            let key = Bytes::copy_from_slice(key);
-            let change = if deleted {
-                Some(deletion(key, revision))
-            } else {
-                versions.seek(&layout::version_key(&key, revision))?;
-                written(versions.entry(), &key, revision)?
+        let logged = Logged::decode(record)?;
+        if keys.contains(logged.key()) {
+            let key = Bytes::copy_from_slice(logged.key());
+            let change = match logged {
+                Logged::Deleted(_) => Some(deletion(key, revision)),
+                Logged::Passed(_, version) => written(&version, &key, revision),
+                Logged::Written(_) => {
+                    let at = layout::version_key(&key, revision);
+                    versions.seek(&at)?;
+                    // It may have been compacted meanwhile.
+                    match versions.entry().filter(|(entry, _)| *entry == at) {
+                        Some((_, record)) => written(&Version::decode(record)?, &key, revision),
+                        None => None,
+                    }
+                }
             };
             if let Some(change) = change {
                 bytes += change.kv.key.len() + change.kv.value.len();
@@ -74,12 +81,9 @@ fn deletion(key: Bytes, revision: i64) -> Change {
     Change { kind: ChangeKind::Delete, kv, prev_kv: None }
 }
 
-/// The written version; `None` when it has been compacted meanwhile.
-fn written(entry: Option<(&[u8], &[u8])>, key: &Bytes, revision: i64) -> Result<Option<Change>, Error> {
-    let exact = entry.filter(|(entry, _)| *entry == layout::version_key(key, revision));
-    let Some((_, record)) = exact else { return Ok(None) };
-    let kv = Version::decode(record)?.key_value(|| key.clone(), revision, true);
-    Ok(kv.map(|kv| Change { kind: ChangeKind::Put, kv, prev_kv: None }))
+fn written(version: &Version<'_>, key: &Bytes, revision: i64) -> Option<Change> {
+    let kv = version.key_value(|| key.clone(), revision, true);
+    kv.map(|kv| Change { kind: ChangeKind::Put, kv, prev_kv: None })
 }
 
 /// A key as it was just before a revision; `None` when it did not exist.

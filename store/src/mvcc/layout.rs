@@ -10,6 +10,13 @@
 //! | varint | version |
 //! | varint | lease |
 //! | rest | value |
+//!
+//! | record of a change | |
+//! |---|---|
+//! | kind u8 | 1 written, 0 deleted, 2 written and deleted by the same transaction |
+//! | 2: varint | bytes of the key |
+//! | 0, 1: rest; 2: as long | key |
+//! | 2: rest | version record of what was written |
 
 use bytes::{BufMut, Bytes, BytesMut};
 use store_client::{KeyRange, KeyValue, LeaseId, Revision};
@@ -43,6 +50,7 @@ const REVISION_BYTES: usize = 8;
 
 const WRITTEN: u8 = 1;
 const DELETED: u8 = 0;
+const PASSED: u8 = 2;
 
 /// Both ends of a table: `tag <= key < tag + 1`.
 pub fn table(tag: u8) -> ([u8; 1], [u8; 1]) {
@@ -212,19 +220,60 @@ pub fn log_revision(entry: &[u8]) -> Result<i64, Error> {
 }
 
 /// What the log table says about a change.
-pub fn log_record(deleted: bool, key: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(1 + key.len());
-    out.put_u8(if deleted { DELETED } else { WRITTEN });
-    out.put_slice(key);
-    out.freeze()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logged<'a> {
+    /// A key was written; how, its version of this revision tells.
+    Written(&'a [u8]),
+    /// A key was deleted.
+    Deleted(&'a [u8]),
+    /// A key was written by a transaction that deleted it afterwards: its version of this revision is the deletion.
+    Passed(&'a [u8], Version<'a>),
 }
 
-/// Reads [`log_record`]: whether the key was deleted, and the key.
-pub fn split_log_record(record: &[u8]) -> Result<(bool, &[u8]), Error> {
-    match record.split_first() {
-        Some((&DELETED, key)) => Ok((true, key)),
-        Some((&WRITTEN, key)) => Ok((false, key)),
-        Some((_, _)) | None => Err(Error::corrupt("log record", format!("{} bytes", record.len()))),
+impl<'a> Logged<'a> {
+    /// The record's bytes.
+    pub fn encode(&self) -> Bytes {
+        let of = |kind, key: &[u8]| {
+            let mut out = BytesMut::with_capacity(1 + key.len());
+            out.put_u8(kind);
+            out.put_slice(key);
+            out.freeze()
+        };
+        match *self {
+            Self::Written(key) => of(WRITTEN, key),
+            Self::Deleted(key) => of(DELETED, key),
+            Self::Passed(key, version) => {
+                let mut out = BytesMut::new();
+                out.put_u8(PASSED);
+                put_varint(key.len() as u64, &mut out);
+                out.put_slice(key);
+                out.put_slice(&version.encode());
+                out.freeze()
+            }
+        }
+    }
+
+    /// Reads a record.
+    pub fn decode(record: &'a [u8]) -> Result<Self, Error> {
+        let corrupt = || Error::corrupt("log record", format!("{} bytes", record.len()));
+        match record.split_first() {
+            Some((&WRITTEN, key)) => Ok(Self::Written(key)),
+            Some((&DELETED, key)) => Ok(Self::Deleted(key)),
+            Some((&PASSED, mut rest)) => {
+                let length = take_varint(&mut rest).and_then(|length| usize::try_from(length).ok());
+                let parts = length.and_then(|length| rest.split_at_checked(length));
+                let (key, version) = parts.ok_or_else(corrupt)?;
+                Ok(Self::Passed(key, Version::decode(version)?))
+            }
+            Some((_, _)) | None => Err(corrupt()),
+        }
+    }
+
+    /// The key that was changed.
+    pub fn key(&self) -> &'a [u8] {
+        match *self {
+            Self::Written(key) | Self::Deleted(key) | Self::Passed(key, _) => key,
+        }
     }
 }
 
@@ -349,6 +398,15 @@ mod tests {
         assert_eq!(Version::decode(&Version::Deleted.encode()).unwrap(), Version::Deleted);
         for broken in [&b""[..], b"\x02", b"\x01", b"\x01\xff"] {
             assert!(Version::decode(broken).is_err());
+        }
+        let passed = Logged::Passed(b"key", version);
+        let written = b"\x02\x03key\x01\xac\x02\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01v";
+        assert_eq!(passed.encode().as_ref(), written);
+        for logged in [passed, Logged::Written(b"key"), Logged::Deleted(b"")] {
+            assert_eq!(Logged::decode(&logged.encode()).unwrap(), logged);
+        }
+        for broken in [&b""[..], b"\x03key", b"\x02", b"\x02\x04key", b"\x02\x03key"] {
+            assert!(Logged::decode(broken).is_err());
         }
         let lease = LeaseRecord { granted_ttl_s: 60, renewed: 1000 };
         assert_eq!(LeaseRecord::decode(&lease.encode()).unwrap(), lease);

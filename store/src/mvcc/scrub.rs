@@ -5,7 +5,8 @@
 //! is a deletion. What happened at the compacted revision itself stays, because a watch may start there. It only
 //! touches what no command looks at, so it runs beside them.
 
-use super::{Error, layout};
+use super::Error;
+use super::layout::{self, Logged};
 use crate::engine::{Batch, Cursor, Engine};
 use crate::limits::SCRUB_REVISIONS_PER_BATCH;
 use crate::mvcc::facts;
@@ -36,7 +37,8 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<bool, Error> {
             }
             reached = revision;
         }
-        let (deleted, key) = layout::split_log_record(record)?;
+        let logged = Logged::decode(record)?;
+        let (deleted, key) = (matches!(logged, Logged::Deleted(_)), logged.key());
         remove_older(versions.as_mut(), key, revision, &mut batch)?;
         if revision < compacted {
             batch.delete(bytes::Bytes::copy_from_slice(entry));

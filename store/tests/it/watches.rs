@@ -7,7 +7,7 @@ use store::limits::WATCH_QUEUE_REVISIONS_MAX;
 use store::machine::command::Command;
 use store::watch::{Delivery, Subscription};
 use store_client::testing::watch_prefix;
-use store_client::{Error, Kv, Op, Revision, Txn};
+use store_client::{Error, KeyRange, Kv, Op, Revision, Txn};
 
 use crate::local::Local;
 
@@ -74,4 +74,45 @@ async fn a_restored_image_is_read_from_history() {
         put(local, 1);
     }
     agree();
+}
+
+#[tokio::test]
+async fn what_a_transaction_writes_and_deletes_again_is_told_to_those_who_come_later_too() {
+    let local = Local::new(Arc::new(MemoryEngine::new()));
+    let mut live = local.subscribe(watch_prefix("k", 0)).unwrap();
+    let alone = |op| Op::Txn(Txn { success: vec![op], ..Txn::default() });
+    let success = vec![
+        alone(Op::put("k/other", "stays")),
+        alone(Op::put("k", "passes")),
+        alone(Op::Delete { keys: KeyRange::Key("k".into()), prev_kv: false }),
+    ];
+    let both = Command::Txn(Txn { success, ..Txn::default() });
+    // The second time is about a key that was there.
+    for command in [&both, &Command::Txn(Txn { success: vec![Op::put("k", "v")], ..Txn::default() }), &both] {
+        local.apply(std::slice::from_ref(command));
+    }
+    let mut late = local.subscribe(watch_prefix("k", 2)).unwrap();
+    let told = changes(&mut live).await;
+    assert_eq!(told.len(), 7, "{told:?}");
+    assert_eq!(changes(&mut late).await, told, "S3");
+
+    // What happened at the compacted revision stays.
+    local.compact(Revision(4)).await.unwrap();
+    let mut later = local.subscribe(watch_prefix("k", 4)).unwrap();
+    assert_eq!(changes(&mut later).await, told[4..], "S3");
+}
+
+async fn changes(subscription: &mut Subscription) -> Vec<String> {
+    subscription.asker().ask();
+    let mut changes = Vec::new();
+    loop {
+        match subscription.next().await {
+            Some(Ok(Delivery::Revised(revised))) => {
+                changes.extend(revised.changes.iter().map(|change| format!("{change:?}")));
+            }
+            Some(Ok(Delivery::Created(_))) => {}
+            Some(Ok(Delivery::Progress(_))) | None => return changes,
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
 }

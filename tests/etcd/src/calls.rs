@@ -224,9 +224,26 @@ impl Source {
     }
 
     fn txn(&mut self, depth: usize) -> TxnRequest {
+        if depth == 0 && self.likely(0.03) {
+            return self.written_and_deleted();
+        }
         let count = self.chance.random_range(0..3);
         let compare = (0..count).map(|_| self.compare()).collect();
         TxnRequest { compare, success: self.branch(depth), failure: self.branch(depth) }
+    }
+
+    /// What etcd refuses in one transaction, but not in two that are nested side by side.
+    fn written_and_deleted(&mut self) -> TxnRequest {
+        let put = self.put();
+        let delete =
+            DeleteRangeRequest { key: put.key.clone(), range_end: Bytes::new(), ..self.bounded_delete() };
+        let nested = |request| {
+            let success = vec![RequestOp { request: Some(request) }];
+            let txn = TxnRequest { compare: Vec::new(), success, failure: Vec::new() };
+            RequestOp { request: Some(Request::RequestTxn(txn)) }
+        };
+        let success = vec![nested(Request::RequestPut(put)), nested(Request::RequestDeleteRange(delete))];
+        TxnRequest { compare: Vec::new(), success, failure: Vec::new() }
     }
 
     fn branch(&mut self, depth: usize) -> Vec<RequestOp> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use store::auth::password::{self, Hashed};
 use store::auth::{Caller, Change, Permission, PermissionKind, token};
 use store::machine::{command::Command, response::Response};
-use store::mvcc::layout::{self, LeaseRecord, Version};
+use store::mvcc::layout::{self, LeaseRecord, Logged, Version};
 use store_client::{
     Compare, KeyRange, KeyValue, LeaseId, Op, OpResult, Order, Range, RangeResult, Revision, Target, Txn,
     TxnResult,
@@ -34,8 +34,11 @@ pub fn log_segment_seeds() -> Vec<Vec<u8>> {
 pub fn command(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     if let Ok(command) = Command::decode(&bytes) {
-        let again = Command::decode(&command.encode().expect("it was decoded")).expect("it was encoded");
+        let written = command.encode().expect("it was decoded");
+        let again = Command::decode(&written).expect("it was encoded");
         assert_eq!(format!("{again:?}"), format!("{command:?}"), "what is understood is written");
+        assert_eq!(again.encode().expect("it was decoded"), written, "one command, one encoding of ours");
+        assert!(written.len() <= bytes.len(), "ours is the shortest");
     }
     if let Ok((caller, command)) = Command::decode_with_caller(&bytes) {
         let again = command.encode_for(&caller).expect("it was decoded");
@@ -43,8 +46,11 @@ pub fn command(bytes: &[u8]) {
         assert_eq!(same, caller, "nobody becomes somebody else on the way");
     }
     if let Ok(response) = Response::decode(&bytes) {
-        let again = Response::decode(&response.encode().expect("it was decoded")).expect("it was encoded");
+        let written = response.encode().expect("it was decoded");
+        let again = Response::decode(&written).expect("it was encoded");
         assert_eq!(format!("{again:?}"), format!("{response:?}"), "what is understood is written");
+        assert_eq!(again.encode().expect("it was decoded"), written, "one response, one encoding of ours");
+        assert!(written.len() <= bytes.len(), "ours is the shortest");
     }
 }
 
@@ -168,7 +174,9 @@ pub fn state_record(bytes: &[u8]) {
         layout::group_key(group);
     }
     let _revision = layout::log_revision(bytes);
-    let _change = layout::split_log_record(bytes);
+    if let Ok(logged) = Logged::decode(bytes) {
+        assert_eq!(Logged::decode(&logged.encode()).expect("we wrote it"), logged);
+    }
     let _lease = layout::lease_of(bytes);
     layout::attached_key(bytes);
 }
@@ -181,7 +189,10 @@ pub fn state_record_seeds() -> Vec<Vec<u8>> {
         LeaseRecord { granted_ttl_s: 60, renewed: 1000 }.encode().to_vec(),
         layout::version_key(b"a\0b", 77).to_vec(),
         layout::log_key(5, 1).to_vec(),
-        layout::log_record(true, b"key").to_vec(),
+        Logged::Deleted(b"key").encode().to_vec(),
+        Logged::Passed(b"key", Version::Written { age: 0, version: 1, lease: 7, value: b"value" })
+            .encode()
+            .to_vec(),
         layout::lease_key(-7).to_vec(),
         layout::attachment_key(7, b"key").to_vec(),
     ]
