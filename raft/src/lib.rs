@@ -63,8 +63,9 @@
 //! # Snapshots
 //!
 //! Every [`Options::snapshot_entries`] entries, or [`Options::snapshot_bytes`] of commands, the machine is flushed, and the log
-//! before that may go, except the newest [`Options::log_keep_entries`]. No image is written: that happens when a member lacks what is no longer in
-//! the log. Then [`StateMachine::checkpoint`] makes one, its files travel in chunks with checksums, are synced, and
+//! before that may go, except the newest [`Options::log_keep_entries`], or fewer where they take more than
+//! [`Options::log_keep_bytes`]. No image is written: that happens when a member lacks what is no longer in the log. Then
+//! [`StateMachine::checkpoint`] makes one, its files travel in chunks with checksums, are synced, and
 //! [`StateMachine::restore`] swaps them in. A crash before the swap leaves files that are deleted at the next start;
 //! a crash after it leaves a log that ends before the state, which is purged.
 //!

@@ -143,7 +143,7 @@ impl Node {
         });
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
-        tasks.spawn(flush_by_bytes(group.clone(), machine.clone()));
+        tasks.spawn(flush_by_bytes(group.clone(), machine.clone(), log.clone(), options.log_keep_bytes));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
@@ -204,11 +204,17 @@ impl Drop for Node {
     }
 }
 
-/// Makes the state durable when much was applied, however few entries it was. For their number openraft does.
-async fn flush_by_bytes(group: Group, machine: Machine) {
+/// Makes the state durable when much was applied, and keeps the log from taking much, however few entries it is. For their
+/// number openraft does.
+async fn flush_by_bytes(group: Group, machine: Machine, log: Log, log_keep_bytes: u64) {
     loop {
         machine.heavy().await;
-        match group.snapshot(limits::SNAPSHOT_BY_BYTES_MAX).await {
+        let flushed = group.snapshot(limits::SNAPSHOT_BY_BYTES_MAX).await;
+        let shortened = match (flushed, log.first_within(log_keep_bytes)) {
+            (Ok(()), Some(first)) => group.purge_before(first).await,
+            (flushed, _) => flushed,
+        };
+        match shortened {
             Ok(()) => {}
             Err(Error::Stopped) => return,
             // Without space there is none; the next one is asked for when more was applied.

@@ -35,6 +35,8 @@ pub struct Options {
     /// Entries that stay in the log although a snapshot holds them; 5000. A member that was away for fewer needs
     /// no image.
     pub log_keep_entries: u64,
+    /// Bytes that those may take; 128 MiB, in whole segments and at least one. Entries that are large are fewer.
+    pub log_keep_bytes: u64,
     /// Memory for the newest entries in bytes; 64 MiB. Replication to members that keep up reads nothing else.
     pub log_cache_bytes: usize,
     /// Size of one segment of the log in bytes; 16 MiB. The log is given back to the disk in segments; a small one
@@ -65,6 +67,7 @@ impl Default for Options {
             snapshot_entries: 100_000,
             snapshot_bytes: 24 << 20,
             log_keep_entries: 5_000,
+            log_keep_bytes: 128 << 20,
             log_cache_bytes: 64 << 20,
             log_segment_bytes: 16 << 20,
             log_reserve_bytes: 0,

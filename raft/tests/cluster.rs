@@ -166,6 +166,23 @@ async fn the_state_is_made_durable_after_few_large_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_large_commands_the_log_keeps_fewer() {
+    let cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    // One segment holds two or three of them, and ten would stay if their size did not count.
+    for _ in 0..30 {
+        cluster.handle(leader).propose(vec![7; 100 << 10].into()).await.unwrap();
+    }
+    for id in 1..=3 {
+        support::wait_for("the log to be purged by its size", || {
+            let status = cluster.handle(id).status();
+            status.purged_index > LogIndex(0) && status.snapshot_index.0 - status.purged_index.0 < 10
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_come_and_go() {
     let mut cluster = Cluster::new(1).await;
     for number in 0..10 {

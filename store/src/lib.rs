@@ -55,4 +55,6 @@ pub mod service;
 mod throttle;
 pub mod watch;
 
-pub use server::{ClusterState, Error, Handle, Listeners, Options, Seams, Server, Tls, TlsFiles, TokenKind};
+pub use server::{
+    ClusterState, Error, Handle, Listeners, Options, Seams, Server, Sizes, Tls, TlsFiles, TokenKind,
+};

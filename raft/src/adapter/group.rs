@@ -443,6 +443,12 @@ impl Group {
         }
     }
 
+    /// Lets the entries before `first` go, as far as they are durable in the state and no member is being sent them.
+    pub(crate) async fn purge_before(&self, first: u64) -> Result<(), Error> {
+        let Some(last) = first.checked_sub(1) else { return Ok(()) };
+        self.raft.trigger().purge_log(last).await.map_err(|fatal| self.fatal(&fatal))
+    }
+
     /// Waits until the local state machine has applied `index`.
     pub(crate) async fn applied(&self, index: u64, until: Instant) -> Result<(), Error> {
         let mut applied = self.machine.applied();

@@ -83,6 +83,14 @@ impl Index {
         self.segments.pop_front_if(|segment| segment.number < needed)
     }
 
+    /// The first entry in the newest `segments`; `None` when there are no older ones.
+    pub(super) fn first_of_newest(&self, segments: usize) -> Option<u64> {
+        let oldest = self.segments.len().checked_sub(segments).filter(|older| *older > 0)?;
+        let number = self.segments.get(oldest)?.number;
+        let at = self.anchors.partition_point(|anchor| anchor.number < number);
+        self.anchors.get(at).map(|anchor| anchor.index)
+    }
+
     /// The run that holds an entry.
     pub(super) fn find(&self, index: u64) -> Option<Run> {
         let after = self.anchors.partition_point(|anchor| anchor.index <= index);
@@ -141,6 +149,18 @@ mod tests {
         index.note(70, 9999);
         assert_eq!(place(&index, 69), Some((64, 1, 70)));
         assert_eq!(index.find(71).unwrap().anchor.offset, 9999);
+    }
+
+    #[test]
+    fn the_newest_segments_begin_with_an_entry() {
+        let mut index = index(3);
+        assert_eq!(index.first_of_newest(1), Some(200));
+        assert_eq!(index.first_of_newest(2), Some(100));
+        assert_eq!(index.first_of_newest(3), None, "there are no older ones");
+        assert_eq!(index.first_of_newest(4), None);
+        index.purge(200, 300);
+        assert_eq!(index.first_of_newest(2), Some(200), "nothing that counts is in the second");
+        assert_eq!(Index::default().first_of_newest(1), None);
     }
 
     #[test]

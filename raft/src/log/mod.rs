@@ -93,6 +93,7 @@ struct Shared {
     work: Work,
     witness: Option<Arc<dyn Witness>>,
     incarnation: u64,
+    segment_bytes: u64,
     writer: Mutex<Option<Running>>,
 }
 
@@ -151,7 +152,9 @@ impl Log {
         let writer = Mutex::new(Some(running));
         let (index, work, incarnation) = (opened.index, setup.seams.work, opened.incarnation);
         let witness = setup.seams.witness.clone();
-        let shared = Shared { index, queue, memory, fuse, full, work, witness, incarnation, writer };
+        let segment_bytes = setup.segment_bytes;
+        let shared =
+            Shared { index, queue, memory, fuse, full, work, witness, incarnation, segment_bytes, writer };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -238,6 +241,12 @@ impl Log {
             done
         };
         finished(done).await
+    }
+
+    /// The first of the newest entries that take no more than so many bytes, in whole segments and at least one; `None` when all do.
+    pub(crate) fn first_within(&self, bytes: u64) -> Option<u64> {
+        let segments = (bytes / self.shared.segment_bytes).max(1);
+        self.shared.index.lock().first_of_newest(usize::try_from(segments).unwrap_or(usize::MAX))
     }
 
     /// Deletes everything up to `upto`. The caller made the state durable up to there.

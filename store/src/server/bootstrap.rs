@@ -14,7 +14,7 @@ use proto::etcd::etcdserverpb::{MemberListRequest, cluster_client::ClusterClient
 use raft::{Dial, Member, MemberId, Node};
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterState, Error, Handle, Keys, Options, Seams, listen};
+use super::{ClusterState, Error, Handle, Keys, Options, Seams, Sizes, listen};
 use crate::limits::{JOIN_ATTEMPTS, JOIN_TIMEOUT};
 use crate::machine::Machine;
 
@@ -180,6 +180,11 @@ pub async fn start_node(
     seams: Seams,
 ) -> Result<Node, Error> {
     let defaults = raft::Options::default();
+    let sizes = seams.sizes.unwrap_or(Sizes {
+        log_segment_bytes: defaults.log_segment_bytes,
+        log_keep_bytes: defaults.log_keep_bytes,
+        snapshot_bytes: defaults.snapshot_bytes,
+    });
     let raft_options = raft::Options {
         id: identity.id,
         cluster_id: identity.cluster_id,
@@ -189,7 +194,9 @@ pub async fn start_node(
         election_timeout_max_ms: options.election_timeout_ms * 5 / 4,
         snapshot_entries: options.snapshot_entries,
         log_keep_entries: defaults.log_keep_entries.min(options.snapshot_entries),
-        log_segment_bytes: seams.log_segment_bytes.unwrap_or(defaults.log_segment_bytes),
+        log_segment_bytes: sizes.log_segment_bytes,
+        log_keep_bytes: sizes.log_keep_bytes,
+        snapshot_bytes: sizes.snapshot_bytes,
         log_reserve_bytes: crate::limits::ENGINE_RESERVE_BYTES.min(options.free_bytes_min / 2),
         command_bytes_max: crate::limits::RECORD_BYTES_MAX,
         ..defaults

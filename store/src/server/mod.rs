@@ -47,7 +47,7 @@ use keys::Keys;
 pub(crate) use keys::identity;
 pub use keys::{Tls, TlsFiles};
 pub use options::{ClusterState, Listeners, Options, TokenKind};
-pub use seams::Seams;
+pub use seams::{Seams, Sizes};
 
 /// A member that is up. Dropping it stops it at once, as a crash would; [`Server::run`] stops it in order.
 pub struct Server {

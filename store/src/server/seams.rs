@@ -12,8 +12,19 @@ pub struct Seams {
     pub engine: Option<Arc<dyn Engine>>,
     /// What the Raft member stands on, and where work is done that waits for a disk.
     pub raft: raft::Seams,
-    /// Bytes of one segment of the log, if it is to be another size than usual.
-    pub log_segment_bytes: Option<u64>,
+    /// Sizes, if they are to be others than usual.
+    pub sizes: Option<Sizes>,
     /// What time it is for people, if not what the machine's clock says.
     pub clock: Option<Clock>,
+}
+
+/// Sizes that a simulation makes small, so that what they bound happens often.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of one segment of the log.
+    pub log_segment_bytes: u64,
+    /// Bytes of the log that stay although the state holds them durably.
+    pub log_keep_bytes: u64,
+    /// Bytes of commands after which the state is made durable.
+    pub snapshot_bytes: u64,
 }

@@ -102,6 +102,7 @@ impl Cluster {
         let setup = Setup {
             founders: names.iter().map(|name| (name.clone(), peer_url(name))).collect(),
             snapshot_entries: plan.snapshot_entries,
+            sizes: plan.sizes,
             history_window_s: plan.history_window_s,
             hash_check_interval_s: 2,
         };
@@ -341,6 +342,9 @@ impl Cluster {
     pub fn sample(&mut self) {
         for at in self.sound().collect::<Vec<_>>() {
             let Some(handle) = self.sites[at].handle() else { continue };
+            if self.sites[at].is_log_short(&handle) {
+                self.ledger.books().coverage.hit("logs shortened by bytes");
+            }
             if let Some(Ok((hash, compacted, revision))) = handle.hash(Revision(0)).now_or_never() {
                 let mut books = self.ledger.books();
                 books.note(format_args!("m{} has {hash:08x} at {}", at + 1, revision.0));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use store::Sizes;
+
 /// One step of the simulation: nothing that matters to Raft is shorter.
 pub const TICK: Duration = Duration::from_millis(1);
 /// Longest for a new cluster to answer: an election or two.
@@ -21,8 +23,12 @@ pub const LATENCY_MS: u64 = 4;
 pub const POWER_BACK_MS: u64 = 200;
 /// Segments in flight on one simulated connection.
 pub const SEGMENTS: usize = 4096;
-/// Bytes of a segment of the log: the smallest, so that runs are long enough to fill some.
-pub const LOG_SEGMENT_BYTES: u64 = 64 << 10;
+/// Sizes with which it is the number of entries that has the state made durable.
+pub const BY_ENTRIES: Sizes =
+    Sizes { log_segment_bytes: 64 << 10, log_keep_bytes: 64 << 20, snapshot_bytes: 64 << 20 };
+/// Sizes with which it is their bytes, and with which the log keeps few.
+pub const BY_BYTES: Sizes =
+    Sizes { log_segment_bytes: 8 << 10, log_keep_bytes: 16 << 10, snapshot_bytes: 8 << 10 };
 /// Clients of a run that put, delete, swap and get.
 pub const CLIENTS: usize = 5;
 /// Clients that hold leases. One: leases that end together end at one revision, and the checkers know one change for each.

@@ -3,6 +3,9 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use store::Sizes;
+
+use crate::limits::{BY_BYTES, BY_ENTRIES};
 
 /// Who is struck; found out when it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Plan {
     pub members: usize,
     /// Entries between two snapshots.
     pub snapshot_entries: u64,
+    /// Sizes of the log.
+    pub sizes: Sizes,
     /// Seconds of history; 0 for all.
     pub history_window_s: u64,
     /// Whether clients compact.
@@ -148,6 +153,7 @@ pub fn plan(seed: u64) -> Plan {
         seed,
         members,
         snapshot_entries: *[40, 100, 1000].choose(&mut chance).expect("there are some"),
+        sizes: BY_ENTRIES,
         history_window_s: *[0, 1, 3600].choose(&mut chance).expect("there are some"),
         compacts: chance.random_range(0..2) == 0,
         clocks_ms: (0..members).map(|_| (chance.random_range(0..4000), 0)).collect(),
@@ -166,6 +172,9 @@ pub fn plan(seed: u64) -> Plan {
     if chance.random_range(0..4) == 0 {
         let gain = |(ahead_ms, _)| (ahead_ms, chance.random_range(-300..=300));
         plan.clocks_ms = plan.clocks_ms.into_iter().map(gain).collect();
+    }
+    if chance.random_range(0..3) == 0 {
+        plan.sizes = BY_BYTES;
     }
     plan.strikes.sort_by_key(|(at, _)| *at);
     plan

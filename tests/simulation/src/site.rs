@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 use raft::Work;
 use raft::disk::{Crash, SimDisk};
 use store::engine::memory::MemoryEngine;
-use store::{ClusterState, Handle, Listeners, Options, Seams, Server};
+use store::{ClusterState, Handle, Listeners, Options, Seams, Server, Sizes};
 use store_client::{KeyRange, Kv, Revision, Watch, WatchMessage};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ledger::{Eye, Ledger};
-use crate::limits::{ELECTION_MS, HEARTBEAT_MS, LOG_SEGMENT_BYTES};
+use crate::limits::{ELECTION_MS, HEARTBEAT_MS};
 use crate::wire;
 
 /// Where members listen for each other, and for clients.
@@ -46,6 +46,8 @@ pub struct Setup {
     pub founders: BTreeMap<String, String>,
     /// Entries between two snapshots.
     pub snapshot_entries: u64,
+    /// Sizes of the log.
+    pub sizes: Sizes,
     /// Seconds of history; 0 for all.
     pub history_window_s: u64,
     /// Seconds between two comparisons of states.
@@ -185,9 +187,16 @@ impl Site {
                 dial: wire::dial,
                 witness: Some(Arc::new(witness)),
             },
-            log_segment_bytes: Some(LOG_SEGMENT_BYTES),
+            sizes: Some(self.setup.sizes),
             clock: Some(self.clock.start()),
         }
+    }
+
+    /// Whether its log holds fewer entries from before the state was made durable than their number alone would leave.
+    pub fn is_log_short(&self, handle: &Handle) -> bool {
+        let status = handle.raft().status();
+        let kept = status.snapshot_index.0.saturating_sub(status.purged_index.0);
+        status.purged_index.0 > 0 && (1..self.setup.snapshot_entries).contains(&kept)
     }
 
     /// One life of the member; what its host runs. It stays, silent, after its end: only the driver takes hosts down.
