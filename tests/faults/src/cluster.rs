@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
+use crate::limits::MEMORY_SPARE;
 use crate::network::{CLIENT_PORT, Network, PEER_PORT};
 use crate::proxy::Proxies;
+use crate::scarcity::Scarce;
 use crate::space::SmallDisk;
 
 /// How a cluster is laid out.
@@ -213,12 +215,37 @@ impl Cluster {
 
     /// Stops a member in its tracks, or lets it go on.
     pub fn pause(&self, at: usize, paused: bool) -> anyhow::Result<()> {
+        Ok(kill_process(self.pid(at)?, if paused { Signal::STOP } else { Signal::CONT })?)
+    }
+
+    fn pid(&self, at: usize) -> anyhow::Result<Pid> {
         let member = self.places[at].process.as_ref().context("it does not run")?;
-        let pid = i32::try_from(member.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no process has such a number")?;
-        Ok(kill_process(pid, if paused { Signal::STOP } else { Signal::CONT })?)
+        i32::try_from(member.id()).ok().and_then(Pid::from_raw).context("no process has such a number")
+    }
+
+    /// Lets a member have no more of a resource than it has; returns what it could have until then.
+    pub fn give_no_more(&self, at: usize, scarce: Scarce) -> anyhow::Result<Option<u64>> {
+        let process = PathBuf::from(format!("/proc/{}", self.pid(at)?.as_raw_nonzero()));
+        let taken = match scarce {
+            Scarce::Files => std::fs::read_dir(process.join("fd"))?.count() as u64,
+            Scarce::Memory => {
+                let status = std::fs::read_to_string(process.join("status"))?;
+                let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix(" kB"));
+                size.context("the size of a process")?.trim().parse::<u64>()? * 1024 + MEMORY_SPARE
+            }
+        };
+        self.limit(at, scarce, Some(taken))
+    }
+
+    /// Lets a member have so much of a resource.
+    pub fn give(&self, at: usize, scarce: Scarce, most: Option<u64>) -> anyhow::Result<()> {
+        self.limit(at, scarce, most).map(drop)
+    }
+
+    fn limit(&self, at: usize, scarce: Scarce, most: Option<u64>) -> anyhow::Result<Option<u64>> {
+        let resource = scarce.resource();
+        let limit = Rlimit { current: most, ..getrlimit(resource) };
+        Ok(prlimit(Some(self.pid(at)?), resource, limit)?.current)
     }
 
     /// Whether a member has ended by itself.

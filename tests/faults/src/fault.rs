@@ -9,9 +9,10 @@ use crate::coverage::Coverage;
 use crate::damage::{self, Blow, Target, When};
 use crate::limits::{CALLS_DURING_MIN, FLUSH_AFTER, LEASE, POLL, READY, SUCCESSION, TRAFFIC};
 use crate::network::Cut;
+use crate::scarcity::Scarce;
 use crate::weather::Weather;
 use crate::workload::Record;
-use crate::{full, membership};
+use crate::{full, membership, scarcity};
 
 /// A class of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,10 @@ pub enum Fault {
     LossyLinks,
     /// The leader's links carry 8 KB in a second.
     NarrowLeader,
+    /// The leader may open no more files, and take no more connections.
+    FewFiles,
+    /// The leader gets no more memory.
+    LittleMemory,
     /// A follower's machine is lost; it is replaced by a new member.
     ReplaceFollower,
     /// The leader's machine is lost; it is replaced by a new member.
@@ -131,6 +136,8 @@ pub const ALL: &[Fault] = &[
     Fault::LossyLeader,
     Fault::LossyLinks,
     Fault::NarrowLeader,
+    Fault::FewFiles,
+    Fault::LittleMemory,
     Fault::ReplaceFollower,
     Fault::ReplaceLeader,
     Fault::GrowAndShrink,
@@ -215,7 +222,9 @@ impl Fault {
             | Self::LossyLinks
             | Self::NarrowLeader => Layout { proxied: true, ..usual },
             Self::GrowAndShrink => Layout { places: 5, founders: 1, ..usual },
-            Self::FlipTableOfFollower
+            Self::FewFiles
+            | Self::LittleMemory
+            | Self::FlipTableOfFollower
             | Self::FlipTableOfLeader
             | Self::TruncateTableOfStopped
             | Self::RemoveTableOfStopped
@@ -301,6 +310,8 @@ impl Fault {
             Self::LossyLeader => storm(scene, Some(leader), LOSS).await,
             Self::LossyLinks => storm(scene, None, LOSS).await,
             Self::NarrowLeader => storm(scene, Some(leader), NARROW).await,
+            Self::FewFiles => scarcity::strike(scene, leader, Scarce::Files).await,
+            Self::LittleMemory => scarcity::strike(scene, leader, Scarce::Memory).await,
             Self::ReplaceFollower => membership::replace(scene, follower).await,
             Self::ReplaceLeader => membership::replace(scene, leader).await,
             Self::GrowAndShrink => membership::grow_and_shrink(scene).await,

@@ -35,6 +35,10 @@ pub const DISK_MIB: u64 = 400;
 pub const DISK_NEARLY_FULL_MIB: u64 = 64;
 /// Longest for a member to notice that space is short, or there again: it looks every two seconds.
 pub const SPACE: Duration = Duration::from_secs(10);
+/// Connections beside those of the clients, to a member that gets no more files: more than it may have spare ones.
+pub const VISITORS: usize = 100;
+/// Bytes of memory beyond what a member has that it gets when it is to get no more: enough to notice.
+pub const MEMORY_SPARE: u64 = 1 << 20;
 /// Answered calls during a fault that leaves a majority, without which the cluster did not go on.
 pub const CALLS_DURING_MIN: usize = 20;
 /// Bytes that a proxy treats as one piece: about what TCP sends at once.

@@ -131,6 +131,8 @@ faults! {
     all_links_lose: LossyLinks,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     the_leaders_links_are_narrow: NarrowLeader,
+    the_leader_may_open_no_more_files: FewFiles,
+    the_leader_gets_no_more_memory: LittleMemory,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_follower_is_replaced: ReplaceFollower,
     the_leader_is_replaced: ReplaceLeader,
