@@ -16,6 +16,14 @@ pub const ENGINE_MEMTABLES_MAX: i32 = 3;
 /// before there is another: with as much in them, a byte that comes has about one other written again.
 pub const ENGINE_TABLES_BEFORE_MERGE: i32 = 8;
 
+/// Part of a table's entries that are removals, from which on it is merged soon. Where old versions are removed as fast as new ones are
+/// written it is about a half, and nothing is to be gained.
+pub const ENGINE_REMOVALS_PART: f64 = 0.75;
+
+/// Bytes of removed versions whose removal is made durable, and with it their space free again, without waiting for writes: as many as
+/// are written between two flushes.
+pub const SCRUB_BYTES_PER_FLUSH: u64 = 24 << 20;
+
 /// Free bytes of the disk below which nothing is flushed: twice what the memtables may hold, because a flush that runs out of
 /// space ends the member, and compactions follow it.
 pub const ENGINE_FLUSH_FREE_BYTES_MIN: u64 = 64 << 20;

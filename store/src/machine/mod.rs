@@ -35,6 +35,7 @@ use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
 use crate::limits::{
     HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX,
+    SCRUB_BYTES_PER_FLUSH,
 };
 use crate::metrics::Metrics;
 use crate::mvcc::alarms::{self, Raised};
@@ -53,8 +54,8 @@ pub struct Machine {
     deadlines: Deadlines,
     auth: Published,
     tokens: auth::token::Deadlines,
-    /// Removing old versions and replacing the state exclude each other.
-    housekeeping: Mutex<()>,
+    /// Removing old versions and replacing the state exclude each other. Bytes of versions whose removal may only be in memory.
+    housekeeping: Mutex<u64>,
     recent: Mutex<Recent>,
     compacted: Notify,
     work: Work,
@@ -90,7 +91,7 @@ impl Machine {
             deadlines,
             auth: Published::new(auth),
             tokens,
-            housekeeping: Mutex::new(()),
+            housekeeping: Mutex::new(0),
             recent: Mutex::new(Recent::new(RECENT_KEYS_BYTES_MAX)),
             compacted: Notify::new(),
             work,
@@ -324,8 +325,16 @@ impl Machine {
 
     /// Removes one batch of compacted versions; returns whether there is more. See [`scrub`].
     pub fn scrub_step(&self) -> Result<bool, mvcc::Error> {
-        let _excluding_restore = self.housekeeping.lock();
-        scrub::step(self.engine.as_ref(), self.facts().compacted)
+        // Excludes a restore.
+        let mut removed_bytes = self.housekeeping.lock();
+        let step = scrub::step(self.engine.as_ref(), self.facts().compacted)?;
+        *removed_bytes += step.bytes;
+        // That they are removed is in memory, and may stay there for long if nobody writes, as on a full disk. The engine gives
+        // their space back only once it is in a table.
+        if !step.more && *removed_bytes >= SCRUB_BYTES_PER_FLUSH && self.engine.flush()? {
+            *removed_bytes = 0;
+        }
+        Ok(step.more)
     }
 
     /// Returns once history was compacted since the last call.
@@ -406,7 +415,8 @@ impl StateMachine for Machine {
     }
 
     fn restore(&self, from: &Path) -> Result<(), StateMachineError> {
-        let _excluding_scrub = self.housekeeping.lock();
+        let mut removed_bytes = self.housekeeping.lock();
+        *removed_bytes = 0;
         self.auth.begin();
         self.engine.restore(from).map_err(Broken::from)?;
         self.recent.lock().clear();

@@ -11,18 +11,28 @@ use crate::engine::{Batch, Cursor, Engine};
 use crate::limits::SCRUB_REVISIONS_PER_BATCH;
 use crate::mvcc::facts;
 
-/// Removes one batch of what is superfluous since `compacted`. Returns whether there is more.
-pub fn step(engine: &dyn Engine, compacted: i64) -> Result<bool, Error> {
+/// What one batch was.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Whether there is more.
+    pub more: bool,
+    /// Bytes of the versions that were removed.
+    pub bytes: u64,
+}
+
+/// Removes one batch of what is superfluous since `compacted`.
+pub fn step(engine: &dyn Engine, compacted: i64) -> Result<Step, Error> {
     let reader = engine.reader();
     let from = facts::read_scrubbed(reader.as_ref())?;
     if from >= compacted {
-        return Ok(false);
+        return Ok(Step { more: false, bytes: 0 });
     }
     let (lower, upper) = (layout::log_start(from), layout::log_start(compacted + 1));
     let mut log = reader.cursor(&lower, &upper);
     let (first, last) = layout::table(layout::VERSIONS);
     let mut versions = reader.cursor(&first, &last);
     let mut batch = Batch::default();
+    let mut bytes = 0;
     let (mut reached, mut revisions) = (from, 0);
     log.seek(&lower)?;
     while let Some((entry, record)) = log.entry() {
@@ -33,13 +43,13 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<bool, Error> {
                 // The next batch looks at `reached` again, which is harmless, and goes on from there.
                 facts::write_scrubbed(reached, &mut batch);
                 engine.write(&batch)?;
-                return Ok(true);
+                return Ok(Step { more: true, bytes });
             }
             reached = revision;
         }
         let logged = Logged::decode(record)?;
         let (deleted, key) = (matches!(logged, Logged::Deleted(_)), logged.key());
-        remove_older(versions.as_mut(), key, revision, &mut batch)?;
+        bytes += remove_older(versions.as_mut(), key, revision, &mut batch)?;
         if revision < compacted {
             batch.delete(bytes::Bytes::copy_from_slice(entry));
             if deleted {
@@ -55,25 +65,27 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<bool, Error> {
     }
     facts::write_scrubbed(compacted, &mut batch);
     engine.write(&batch)?;
-    Ok(false)
+    Ok(Step { more: false, bytes })
 }
 
-/// Removes the versions of a key before a revision.
+/// Removes the versions of a key before a revision; returns how many bytes they took.
 fn remove_older(
     versions: &mut dyn Cursor,
     key: &[u8],
     revision: i64,
     batch: &mut Batch,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
+    let mut bytes = 0;
     let start = layout::version_key(key, revision - 1);
     let group = &start[..start.len() - 8];
     versions.seek(&start)?;
-    while let Some((entry, _)) = versions.entry() {
+    while let Some((entry, record)) = versions.entry() {
         if !entry.starts_with(group) {
             break;
         }
+        bytes += (entry.len() + record.len()) as u64;
         batch.delete(bytes::Bytes::copy_from_slice(entry));
         versions.next()?;
     }
-    Ok(())
+    Ok(bytes)
 }

@@ -350,3 +350,23 @@ async fn clients_of_other_languages_have_the_same() {
     let now = client.revision_at(pb::RevisionAtRequest { unix_ms: future }).await.unwrap().into_inner();
     assert_eq!(now.revision, second.0 + 2);
 }
+
+#[tokio::test]
+async fn what_the_past_took_is_free_again_although_nobody_writes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RocksEngine::open(scratch.path()).unwrap());
+    let local = Local::new(engine.clone());
+    let mut chance = StdRng::seed_from_u64(1);
+    for number in 0..64 {
+        let mut value = vec![0; 1 << 20];
+        chance.fill(&mut value[..]);
+        let success = vec![Op::put(KEYS[number % 4], value)];
+        local.run(Command::Txn(Txn { success, ..Txn::default() })).unwrap();
+        if number % 16 == 15 {
+            assert!(engine.flush().unwrap(), "there is space");
+        }
+    }
+    assert!(engine.size_bytes() > 60 << 20, "{}", engine.size_bytes());
+    local.compact(Revision(65)).await.unwrap();
+    wait_for("the space of the past", || (engine.size_bytes() < 8 << 20).then_some(())).await;
+}
