@@ -24,6 +24,10 @@ pub const ENGINE_REMOVALS_PART: f64 = 0.75;
 /// are written between two flushes.
 pub const SCRUB_BYTES_PER_FLUSH: u64 = 24 << 20;
 
+/// Bytes that a merge of tables takes at most for as long as it lasts, about: those of some flushes with the level below them, or half as many
+/// further down.
+pub const ENGINE_MERGE_BYTES_MAX: u64 = 1 << 30;
+
 /// Free bytes of the disk below which nothing is flushed: twice what the memtables may hold, because a flush that runs out of
 /// space ends the member, and compactions follow it.
 pub const ENGINE_FLUSH_FREE_BYTES_MIN: u64 = 64 << 20;

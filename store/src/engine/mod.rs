@@ -86,6 +86,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Makes everything written durable. `false` when there is no space for that now; nothing was changed then.
     fn flush(&self) -> Result<bool, Error>;
 
+    /// The same when so many bytes were removed, whose space is to be given back soon.
+    fn flush_removals(&self, _bytes: u64) -> Result<bool, Error> {
+        self.flush()
+    }
+
     /// Writes a consistent and durable image into `into`, which must not exist and is on the same file system.
     /// Returns the value that `key` has in the image, which tells which moment that is.
     fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error>;

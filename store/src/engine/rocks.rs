@@ -91,16 +91,30 @@ impl Engine for RocksEngine {
     }
 
     fn flush(&self) -> Result<bool, Error> {
+        self.flush_removals(0)
+    }
+
+    fn flush_removals(&self, bytes: u64) -> Result<bool, Error> {
         // A flush that fails half-way cannot be tried again.
         let failed = |error: rustix::io::Errno| Error::new("look for free space", io::Error::from(error));
         let disk = rustix::fs::statvfs(&self.directory).map_err(failed)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < limits::ENGINE_FLUSH_FREE_BYTES_MIN {
-            return Ok(false);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let database = self.database.load();
+        let fits = free >= limits::ENGINE_FLUSH_FREE_BYTES_MIN;
+        let merge = database.may_merge(free, if fits { bytes } else { 0 });
+        // A flush is followed by a merge at once; and one that is to give back what was removed must find that in a table.
+        if !merge {
+            database.set_merging(false);
         }
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        self.database.load().db.flush_opt(&options).map_err(|source| Error::new("flush", source))?;
-        Ok(true)
+        if fits {
+            let mut options = FlushOptions::default();
+            options.set_wait(true);
+            database.db.flush_opt(&options).map_err(|source| Error::new("flush", source))?;
+        }
+        if merge {
+            database.set_merging(true);
+        }
+        Ok(fits)
     }
 
     fn checkpoint(&self, into: &Path, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -130,8 +144,7 @@ impl Engine for RocksEngine {
 
     fn size_bytes(&self) -> u64 {
         let database = self.database.load();
-        let property = |name| database.db.property_int_value(name).ok().flatten().unwrap_or(0);
-        property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+        database.bytes("rocksdb.total-sst-files-size") + database.bytes("rocksdb.cur-size-all-mem-tables")
     }
 }
 
@@ -147,6 +160,32 @@ struct Database {
     // After `db`, because fields are dropped in this order and an open database needs its files.
     replaced: Replaced,
     path: PathBuf,
+    merges: Mutex<Merges>,
+}
+
+/// Whether tables are merged.
+///
+/// What comes out of a merge is written before what went in is given back. A disk that it filled up would fail the next flush, and that ends the
+/// member; so where there is no room for a merge there is none, unless it gives back more than it takes.
+#[derive(Debug, Default)]
+struct Merges {
+    /// There is no room.
+    off: bool,
+    /// Bytes of the tables at the last look.
+    tables: u64,
+    /// How many of them were removed since and are given back by merges.
+    removed: u64,
+}
+
+impl Merges {
+    /// Looks at the disk again; returns whether tables may be merged.
+    fn consider(&mut self, free: u64, tables: u64, removed: u64) -> bool {
+        let given_back = self.tables.saturating_sub(tables);
+        self.removed = self.removed.saturating_sub(given_back) + removed;
+        self.tables = tables;
+        let out = tables.saturating_sub(self.removed).min(limits::ENGINE_MERGE_BYTES_MAX);
+        free >= out + limits::ENGINE_FLUSH_FREE_BYTES_MIN
+    }
 }
 
 /// Removes the files of a replaced database once its last reader is gone.
@@ -172,7 +211,32 @@ impl Database {
         options.create_if_missing(!found);
         let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
-        Ok(Self { db, replaced, path: path.to_owned() })
+        Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::default() })
+    }
+
+    fn bytes(&self, property: &str) -> u64 {
+        self.db.property_int_value(property).ok().flatten().unwrap_or(0)
+    }
+
+    fn may_merge(&self, free: u64, removed: u64) -> bool {
+        self.merges.lock().consider(free, self.bytes("rocksdb.live-sst-files-size"), removed)
+    }
+
+    fn set_merging(&self, on: bool) {
+        let mut merges = self.merges.lock();
+        if merges.off != on {
+            return;
+        }
+        merges.off = !on;
+        match on {
+            true => tracing::info!("there is room to merge tables again"),
+            false => tracing::info!("there is no room to merge tables"),
+        }
+        // Options count even if they could not be written down, for which there may be no space.
+        let disabled = [("disable_auto_compactions", if on { "false" } else { "true" })];
+        if let Err(error) = self.db.set_options(&disabled) {
+            tracing::info!(%error, "the storage engine could not write down its options");
+        }
     }
 
     fn generation(&self) -> u64 {
@@ -211,6 +275,7 @@ fn options() -> Result<Options, rocksdb::Error> {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_bytes_per_sync(1 << 20);
+    options.set_max_compaction_bytes(limits::ENGINE_MERGE_BYTES_MAX / 2);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
@@ -330,4 +395,23 @@ fn remove_leftovers(directory: &Path, current: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_merged_where_there_is_room_or_much_to_give_back() {
+        const MIB: u64 = 1 << 20;
+        let mut merges = Merges::default();
+        assert!(merges.consider(500 * MIB, 400 * MIB, 0));
+        assert!(!merges.consider(450 * MIB, 400 * MIB, 0), "a flush must find space beside it");
+        assert!(!merges.consider(200 * MIB, 400 * MIB, 200 * MIB), "it would give back too little");
+        assert!(merges.consider(200 * MIB, 400 * MIB, 100 * MIB));
+        assert!(merges.consider(200 * MIB, 401 * MIB, 0), "what was removed is still there");
+        assert!(merges.consider(400 * MIB, 200 * MIB, 0), "and is given back");
+        assert!(!merges.consider(200 * MIB, 400 * MIB, 0), "once");
+        assert!(merges.consider(2048 * MIB, 100 * 1024 * MIB, 0), "not all tables are merged at once");
+    }
 }

@@ -331,7 +331,10 @@ impl Machine {
         *removed_bytes += step.bytes;
         // That they are removed is in memory, and may stay there for long if nobody writes, as on a full disk. The engine gives
         // their space back only once it is in a table.
-        if !step.more && *removed_bytes >= SCRUB_BYTES_PER_FLUSH && self.engine.flush()? {
+        if !step.more
+            && *removed_bytes >= SCRUB_BYTES_PER_FLUSH
+            && self.engine.flush_removals(*removed_bytes)?
+        {
             *removed_bytes = 0;
         }
         Ok(step.more)

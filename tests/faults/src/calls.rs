@@ -159,7 +159,7 @@ impl Cluster {
         ClusterClient::new(channel(self.client_address(at)))
     }
 
-    fn kv(&self, at: usize) -> KvClient<Channel> {
+    pub(crate) fn kv(&self, at: usize) -> KvClient<Channel> {
         KvClient::new(channel(self.client_address(at)))
     }
 

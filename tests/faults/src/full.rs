@@ -5,11 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use proto::etcd::etcdserverpb as pb;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Layout};
 use crate::fault::Scene;
-use crate::limits::{POLL, SPACE};
+use crate::limits::{DISK_MIB, POLL, SPACE};
 use crate::workload::is_out_of_space;
 
 /// How long the disks stay wholly full: longer than an election, and some flushes of the state.
@@ -49,6 +52,29 @@ pub async fn strike(scene: &mut Scene, full: &[usize]) -> anyhow::Result<()> {
     }
     scene.seen.add("full disks", full.len() as u64);
     scene.seen.add_surely("refused writes", scene.record.refused().len() as u64)
+}
+
+/// A disk that the past of four keys fills up: a compaction frees it while writes are refused, and they are taken again.
+pub async fn freed_by_compaction(seed: u64) -> anyhow::Result<()> {
+    let layout = Layout { places: 1, founders: 1, small_disks: true, ..Layout::default() };
+    let cluster = Cluster::start(layout).await?;
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut newest = None;
+    for number in 0..DISK_MIB {
+        let mut value = vec![0; 1 << 20];
+        chance.fill(&mut value[..]);
+        let key = format!("large/{}", number % 4);
+        let request = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        match cluster.kv(0).put(request).await {
+            Ok(answer) => newest = answer.into_inner().header,
+            Err(status) if is_out_of_space(&status) => break,
+            Err(status) => bail!("writing the past: {status}"),
+        }
+    }
+    refuses(&cluster, 0).await?;
+    let revision = newest.context("nothing was written")?.revision;
+    cluster.kv(0).compact(pb::CompactionRequest { revision, physical: false }).await?;
+    recovers(&cluster, 0).await
 }
 
 /// Waits until a member refuses writes in etcd's words, and has raised its alarm where that can be agreed on.

@@ -1,6 +1,6 @@
 //! Each class of fault once.
 
-use faults_tests::{bank, cluster, contender::Guards, fault::Fault, locks, run, workload::Reads};
+use faults_tests::{bank, cluster, contender::Guards, fault::Fault, full, locks, run, workload::Reads};
 
 fn check(fault: Fault) -> anyhow::Result<()> {
     if let Some(missing) = cluster::missing() {
@@ -25,6 +25,16 @@ fn stale_reads_are_noticed() -> anyhow::Result<()> {
     let error = judged.expect_err("stale reads were taken for fresh ones");
     assert!(error.to_string().starts_with("S4"), "{error:#}");
     Ok(())
+}
+
+/// No state is there that a human must repair: the disk is full of what nobody needs any more.
+#[test]
+fn a_compaction_frees_a_full_disk() -> anyhow::Result<()> {
+    if let Some(missing) = cluster::missing() {
+        eprintln!("skipped: the machine lacks {missing}");
+        return Ok(());
+    }
+    tokio::runtime::Runtime::new()?.block_on(full::freed_by_compaction(1))
 }
 
 fn check_locks(fault: Fault, guards: Guards) -> anyhow::Result<()> {
