@@ -169,9 +169,9 @@ async fn the_state_is_made_durable_after_few_large_commands() {
 async fn of_large_commands_the_log_keeps_fewer() {
     let cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
-    // One segment holds two or three of them, and ten would stay if their size did not count.
-    for _ in 0..30 {
-        cluster.handle(leader).propose(vec![7; 100 << 10].into()).await.unwrap();
+    // The one segment that stays holds three of them, and ten would stay if their size did not count.
+    for _ in 0..16 {
+        cluster.handle(leader).propose(vec![7; 4 << 20].into()).await.unwrap();
     }
     for id in 1..=3 {
         support::wait_for("the log to be purged by its size", || {
