@@ -13,7 +13,8 @@ fn check(fault: Fault) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The harness is checked too: reads that skip the agreement are stale while their member is cut off.
+/// The harness is checked too: reads that skip the agreement are stale while their member is cut off. In one run or another: its two clients
+/// may both wait for the answer to a write.
 #[test]
 fn stale_reads_are_noticed() -> anyhow::Result<()> {
     if let Some(missing) = cluster::missing() {
@@ -21,10 +22,13 @@ fn stale_reads_are_noticed() -> anyhow::Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    let judged = runtime.block_on(run::run(Fault::CutFollower, 1, Reads::Serializable));
-    let error = judged.expect_err("stale reads were taken for fresh ones");
-    assert!(error.to_string().starts_with("S4"), "{error:#}");
-    Ok(())
+    for seed in 1..=5 {
+        if let Err(error) = runtime.block_on(run::run(Fault::CutFollower, seed, Reads::Serializable)) {
+            assert!(error.to_string().starts_with("S4"), "{error:#}");
+            return Ok(());
+        }
+    }
+    panic!("stale reads were taken for fresh ones")
 }
 
 /// No state is there that a human must repair: the disk is full of what nobody needs any more.
