@@ -166,7 +166,7 @@ struct Database {
 /// Whether tables are merged.
 ///
 /// What comes out of a merge is written before what went in is given back. A disk that it filled up would fail the next flush, and that ends the
-/// member; so where there is no room for a merge there is none, unless it gives back more than it takes.
+/// member; so where there is no room for what comes out, less what was removed from it, there is no merge.
 #[derive(Debug, Default)]
 struct Merges {
     /// There is no room.
