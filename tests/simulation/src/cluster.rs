@@ -343,7 +343,7 @@ impl Cluster {
         for at in self.sound().collect::<Vec<_>>() {
             let Some(handle) = self.sites[at].handle() else { continue };
             if self.sites[at].is_log_short(&handle) {
-                self.ledger.books().coverage.hit("logs shortened by bytes");
+                self.ledger.books().coverage.hit("looks at short logs");
             }
             if let Some(Ok((hash, compacted, revision))) = handle.hash(Revision(0)).now_or_never() {
                 let mut books = self.ledger.books();

@@ -192,7 +192,8 @@ impl Site {
         }
     }
 
-    /// Whether its log holds fewer entries from before the state was made durable than their number alone would leave.
+    /// Whether its log holds fewer entries from before the state was made durable than their number alone leaves
+    /// where nothing was restarted since; after a restart the state may be durable further than a snapshot was made.
     pub fn is_log_short(&self, handle: &Handle) -> bool {
         let status = handle.raft().status();
         let kept = status.snapshot_index.0.saturating_sub(status.purged_index.0);
