@@ -24,6 +24,7 @@ pub struct Handle {
     route: Route,
     reads: Reads,
     proposals: Arc<Semaphore>,
+    short_of_space: watch::Sender<bool>,
     limits: Limits,
     meters: Meters,
 }
@@ -37,14 +38,21 @@ struct Limits {
 }
 
 impl Handle {
-    pub(crate) fn new(route: Route, reads: Reads, options: &Options, meters: Meters) -> Self {
+    pub(crate) fn new(
+        route: Route,
+        reads: Reads,
+        short_of_space: watch::Sender<bool>,
+        options: &Options,
+        meters: Meters,
+    ) -> Self {
         let limits = Limits {
             command_bytes_max: options.command_bytes_max,
             propose: Duration::from_millis(options.propose_timeout_ms),
             read: Duration::from_millis(options.read_timeout_ms),
             leader_wait: Duration::from_millis(options.leader_wait_ms),
         };
-        Self { route, reads, proposals: Arc::new(Semaphore::new(limits::PROPOSALS_MAX)), limits, meters }
+        let proposals = Arc::new(Semaphore::new(limits::PROPOSALS_MAX));
+        Self { route, reads, proposals, short_of_space, limits, meters }
     }
 
     /// Gives the group its first members. Once per cluster, on one of them, which must be among `members`.
@@ -141,6 +149,13 @@ impl Handle {
     /// Makes the state of this member durable and lets its log before it go.
     pub async fn snapshot(&self) -> Result<(), Error> {
         self.route.group.snapshot(self.limits.propose).await
+    }
+
+    /// Says whether the disk of this member is short of space. While it is, the log keeps little of what the state has: its newest segment,
+    /// instead of what [`Options`] say. A member that is behind is more likely to be sent an image then. Saying so again has it try
+    /// again to make the state durable.
+    pub fn set_short_of_space(&self, short: bool) {
+        self.short_of_space.send_replace(short);
     }
 
     async fn change(&self, task: Task) -> Result<(), Error> {

@@ -92,7 +92,7 @@
 //! A disk that hangs makes a leader step down within one election timeout, and no member stands for election before its disk
 //! moves again. A full disk is no error: space is made before anything is written, some is kept for votes, and
 //! proposals are refused with [`Error::NoSpace`] until there is more; reads go on. What [`Options::log_reserve_bytes`] says is left to
-//! the state, which needs it to let the log go.
+//! the state, which needs it to let the log go. Whoever minds the disk says so in time ([`Handle::set_short_of_space`]): then the log keeps little.
 //!
 //! # Limits
 //!

@@ -132,7 +132,9 @@ impl Node {
             Duration::from_millis(options.read_timeout_ms),
             meters.clone(),
         );
-        let handle = Handle::new(route, reads, &options, meters.clone());
+        let short_of_space = watch::Sender::new(false);
+        let shortage = short_of_space.subscribe();
+        let handle = Handle::new(route, reads, short_of_space, &options, meters.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
         let carried = CancellationToken::new();
@@ -143,7 +145,8 @@ impl Node {
         });
         tasks.spawn(peers_known.clone().keep(disk, log_dir));
         tasks.spawn(follow(group.clone(), peers, leadership_sender, meters));
-        tasks.spawn(flush_by_bytes(group.clone(), machine.clone(), log.clone(), options.log_keep_bytes));
+        let keep = Keep { bytes: options.log_keep_bytes, shortage };
+        tasks.spawn(flush_by_bytes(group.clone(), machine.clone(), log.clone(), keep));
         let patience = Duration::from_millis(options.election_timeout_max_ms);
         let interval = Duration::from_millis(options.heartbeat_interval_ms);
         tasks.spawn(watchdog::watch(group.clone(), log.clone(), patience, interval));
@@ -204,17 +207,47 @@ impl Drop for Node {
     }
 }
 
+/// How much the log keeps of what is durable in the state.
+struct Keep {
+    bytes: u64,
+    /// Whether the disk is short of space: as little as possible then.
+    shortage: watch::Receiver<bool>,
+}
+
+impl Keep {
+    fn bytes(&self) -> u64 {
+        if *self.shortage.borrow() { 0 } else { self.bytes }
+    }
+
+    /// Returns when space has become short.
+    async fn begins_to_be_little(&mut self) {
+        loop {
+            if self.shortage.changed().await.is_err() {
+                // Nobody is left who could say so.
+                return std::future::pending().await;
+            }
+            if *self.shortage.borrow_and_update() {
+                return;
+            }
+        }
+    }
+}
+
 /// Makes the state durable when much was applied, and keeps the log from taking much, however few entries it is. For their
 /// number openraft does.
-async fn flush_by_bytes(group: Group, machine: Machine, log: Log, log_keep_bytes: u64) {
+async fn flush_by_bytes(group: Group, machine: Machine, log: Log, mut keep: Keep) {
     loop {
-        machine.heavy().await;
+        tokio::select! {
+            () = machine.heavy() => {}
+            () = keep.begins_to_be_little() => {}
+        }
         let flushed = group.snapshot(limits::SNAPSHOT_BY_BYTES_MAX).await;
-        let shortened = match (flushed, log.first_within(log_keep_bytes)) {
-            (Ok(()), Some(first)) => group.purge_before(first).await,
-            (flushed, _) => flushed,
+        // Even where there was no space to flush: what was durable before is let go.
+        let shortened = match log.first_within(keep.bytes()) {
+            Some(first) => group.purge_before(first).await,
+            None => Ok(()),
         };
-        match shortened {
+        match flushed.and(shortened) {
             Ok(()) => {}
             Err(Error::Stopped) => return,
             // Without space there is none; the next one is asked for when more was applied.

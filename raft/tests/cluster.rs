@@ -169,7 +169,7 @@ async fn the_state_is_made_durable_after_few_large_commands() {
 async fn of_large_commands_the_log_keeps_fewer() {
     let cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
-    // The one segment that stays holds three of them, and ten would stay if their size did not count.
+    // The two segments that stay hold three of them each, and ten would stay if their size did not count.
     for _ in 0..16 {
         cluster.handle(leader).propose(vec![7; 4 << 20].into()).await.unwrap();
     }
@@ -180,6 +180,18 @@ async fn of_large_commands_the_log_keeps_fewer() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_short_of_space_keeps_little_of_its_log() {
+    let cluster = Cluster::new(1).await;
+    for _ in 0..5 {
+        cluster.handle(1).propose(vec![7; 4 << 20].into()).await.unwrap();
+    }
+    // Two segments, and fewer entries than are kept in any case.
+    assert_eq!(cluster.handle(1).status().purged_index, LogIndex(0));
+    cluster.handle(1).set_short_of_space(true);
+    support::wait_for("the log to be purged", || cluster.handle(1).status().purged_index > LogIndex(1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -373,6 +373,72 @@ async fn a_full_disk_leaves_room_for_votes() {
     log.close().await.unwrap();
 }
 
+/// Writes entries one after the other.
+async fn write(log: &Log, count: u64) {
+    for index in 0..count {
+        let (done, told) = completion();
+        log.append(vec![entry(1, index)], done).await.unwrap();
+        finished(told).await.unwrap();
+    }
+}
+
+/// Fills the disk up with entries from `index` on, and returns what then waits for space.
+async fn fill(log: &Log, disk: &SimDisk, mut index: u64) -> Vec<oneshot::Receiver<Result<(), Error>>> {
+    let mut full = log.full();
+    disk.set_capacity(Some(disk.used()));
+    let mut waiting = Vec::new();
+    while !*full.borrow_and_update() || waiting.len() < 100 {
+        let (done, told) = completion();
+        log.append(vec![entry(1, index)], done).await.unwrap();
+        waiting.push(told);
+        index += 1;
+        tokio::time::sleep(limits::SPACE_RETRY).await;
+    }
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_the_log_keeps_no_spares() {
+    let disk = SimDisk::default();
+    let log = Log::open(&setup(&disk), Fuse::new()).unwrap();
+    log.save_vote(Vote { term: 1, member: 1, committed: true }).await.unwrap();
+    write(&log, 400).await;
+    log.purge(LogId { term: 1, index: 300 });
+    log.save_vote(Vote { term: 2, member: 1, committed: true }).await.unwrap();
+    let spares = || {
+        let is_spare = |path: &Path| path.to_string_lossy().contains("/spare-");
+        disk.files().iter().filter(|(path, bytes)| is_spare(path) && **bytes > 0).count()
+    };
+    assert!(spares() > 0, "{:?}", disk.files());
+    let waiting = fill(&log, &disk, 400).await;
+    assert_eq!(spares(), 0);
+    disk.set_capacity(None);
+    for told in waiting {
+        finished(told).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_what_makes_room_does_not_wait_for_room() {
+    let disk = SimDisk::default();
+    let setup = setup(&disk);
+    let log = Log::open(&setup, Fuse::new()).unwrap();
+    log.save_vote(Vote { term: 1, member: 1, committed: true }).await.unwrap();
+    write(&log, 400).await;
+    let waiting = fill(&log, &disk, 400).await;
+    let next = 400 + waiting.len() as u64;
+    log.purge(LogId { term: 1, index: 300 });
+    for told in waiting {
+        finished(told).await.unwrap();
+    }
+    drop(log);
+    disk.crash(Crash::Nothing);
+    let log = Log::open(&setup, Fuse::new()).unwrap();
+    assert_eq!(log.ends().purged, Some(LogId { term: 1, index: 300 }));
+    let kept = log.read(301, next, usize::MAX).await.unwrap();
+    assert_eq!(kept, (301..next).map(|index| entry(1, index)).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_left_to_the_state_is_not_taken() {
     const RESERVE: u64 = 100_000;

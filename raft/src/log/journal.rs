@@ -44,15 +44,15 @@ impl Place {
     /// As [`File::preallocate`], and leaves the reserve alone: what it would take of that is no space to us.
     fn preallocate(&self, file: &dyn File, size: u64) -> io::Result<()> {
         let more = size.saturating_sub(file.size()?);
-        let is_short = || {
-            Ok::<_, io::Error>(
-                self.disk.free_bytes(&self.directory)? < self.reserve_bytes.saturating_add(more),
-            )
-        };
-        if more > 0 && self.reserve_bytes > 0 && is_short()? {
+        if more > 0 && self.has_less_than(self.reserve_bytes.saturating_add(more))? {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "what is free is left to the state"));
         }
         file.preallocate(size)
+    }
+
+    /// Whether fewer bytes are free; never without a reserve.
+    fn has_less_than(&self, bytes: u64) -> io::Result<bool> {
+        Ok(self.reserve_bytes > 0 && self.disk.free_bytes(&self.directory)? < bytes)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -152,19 +152,55 @@ impl Journal {
         self.place.segment_bytes / STEPS
     }
 
-    /// Makes sure that records of so many bytes can be written. `false` when the disk is full; nothing was changed then.
+    /// Makes sure that small records of so many bytes can be written. `false` when the disk is full; nothing was written then.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<bool, Error> {
-        match self.try_make_room(bytes) {
+        self.with_spares(|journal| journal.try_make_room(bytes))
+    }
+
+    /// The same for entries, which leave room for small records: for votes, and for what lets other entries go.
+    pub(super) fn make_room_for_entries(&mut self, bytes: u64) -> Result<bool, Error> {
+        let least = (self.step() / 4).max(2 * SMALL_BYTES);
+        self.with_spares(|journal| {
+            journal.try_make_room(bytes)?;
+            journal.try_keep_headroom(bytes, least)
+        })
+    }
+
+    /// Tries something that needs space, and once more without spares; `false` when there is none.
+    fn with_spares(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<()>) -> Result<bool, Error> {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        let outcome = match attempt(self) {
+            Err(error) if is_full(&error) => match self.give_up_spares() {
+                Ok(true) => attempt(self),
+                Ok(false) => return Ok(false),
+                Err(error) => Err(error),
+            },
+            other => other,
+        };
+        match outcome {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(false),
+            Err(error) if is_full(&error) => Ok(false),
             Err(error) => Err(Error::storage("making room in the log", error)),
         }
+    }
+
+    /// Removes the spares that take space; returns whether there were any.
+    fn give_up_spares(&mut self) -> io::Result<bool> {
+        let spares = self.spares.len();
+        for spare in std::mem::take(&mut self.spares) {
+            let path = self.place.path(&spare);
+            match self.place.disk.open(&path)?.size()? {
+                0 => self.spares.push(spare),
+                _ => self.place.disk.remove(&path)?,
+            }
+        }
+        Ok(self.spares.len() < spares)
     }
 
     fn try_make_room(&mut self, bytes: u64) -> io::Result<()> {
         let step = self.step();
         let Some(end) = &self.end else { return self.roll(bytes) };
-        let until = end.offset + bytes;
+        let until = end.offset + self.buffer.len() as u64 + bytes;
         // A round larger than a segment makes one that is larger.
         if until > self.place.segment_bytes.max(self.capacity) && end.offset > HEAD_BYTES {
             return self.roll(bytes);
@@ -184,23 +220,24 @@ impl Journal {
 
     /// Keeps space at hand beyond what is needed now. `false` when the disk is full.
     pub(super) fn keep_headroom(&mut self) -> Result<bool, Error> {
-        match self.try_keep_headroom() {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(false),
-            Err(error) => Err(Error::storage("making room in the log", error)),
-        }
+        let least = self.step() / 2;
+        self.with_spares(|journal| journal.try_keep_headroom(0, least))
     }
 
-    fn try_keep_headroom(&mut self) -> io::Result<()> {
+    /// Has space for `least` bytes at hand beyond what is needed for so many.
+    fn try_keep_headroom(&mut self, needed: u64, least: u64) -> io::Result<()> {
         let step = self.step();
         let Some(end) = &self.end else { return Ok(()) };
-        if self.capacity.saturating_sub(end.offset) >= step / 2 {
+        let until = end.offset + self.buffer.len() as u64 + needed + least;
+        if until <= self.capacity {
             return Ok(());
         }
         if self.capacity < self.place.segment_bytes {
             self.place.preallocate(&*end.file, (self.capacity + step).min(self.place.segment_bytes))?;
             self.capacity = end.file.size()?;
-            return Ok(());
+            if until <= self.capacity {
+                return Ok(());
+            }
         }
         let spare = self.spare()?;
         self.place.preallocate(&*spare, step)
@@ -363,16 +400,21 @@ impl Journal {
         self.give_up().map_err(|error| Error::storage("purging the log", error))
     }
 
-    /// Oldest first: after a crash those that are left have no gap.
+    /// Oldest first: after a crash those that are left have no gap. What is left to the state may soon be all there is: then no
+    /// spares are kept.
     fn give_up(&mut self) -> io::Result<()> {
+        let short = self.place.has_less_than(self.place.reserve_bytes.saturating_mul(2))?;
+        let spares_max = if short { 0 } else { limits::LOG_SPARES_MAX };
+        if short {
+            self.give_up_spares()?;
+        }
         loop {
             let obsolete = self.index.lock().take_obsolete(self.first(), self.next());
             let Some(segment) = obsolete else { return Ok(()) };
             self.spare_number += 1;
             let spare = format!("spare-{}", self.spare_number);
             let path = self.place.path(&layout::segment_name(segment.number));
-            if self.spares.len() < limits::LOG_SPARES_MAX && segment.file.size()? <= self.place.segment_bytes
-            {
+            if self.spares.len() < spares_max && segment.file.size()? <= self.place.segment_bytes {
                 self.place.disk.rename(&path, &self.place.path(&spare))?;
                 self.spares.push(spare);
             } else {

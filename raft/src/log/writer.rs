@@ -225,18 +225,16 @@ impl Writer {
     }
 
     fn try_turn(&mut self) -> Result<Turn, Error> {
-        let (count, room) = self.next_round();
-        if count == 0 {
+        if self.jobs.is_empty() {
             return self.headroom(Turn::Idle);
         }
-        if !self.journal.make_room(room)? {
+        let Some(jobs) = self.next_round()? else {
             self.set_full(true);
             // A member that stops does not wait for space: what is refused here was never acknowledged.
             let closing = self.jobs.iter().any(|job| matches!(job, Job::Close { .. }));
             return Ok(if closing { Turn::End } else { Turn::Short });
-        }
+        };
         let mut round = Round::default();
-        let jobs: Vec<Job> = self.jobs.drain(..count).collect();
         let result = self.write(jobs, &mut round);
         if let Err(error) = result {
             self.fuse.blow(&error);
@@ -249,18 +247,56 @@ impl Writer {
         self.headroom(Turn::Again)
     }
 
-    /// How many jobs make the next round, and how much room they take.
-    fn next_round(&self) -> (usize, u64) {
+    /// Takes the jobs of the next round, for which there is room now: as many as go together, else the first, which may be small, else
+    /// those that make room.
+    fn next_round(&mut self) -> Result<Option<Vec<Job>>, Error> {
+        for bytes_max in [limits::WRITE_BYTES_MAX as u64, 0] {
+            let (count, room) = self.together(bytes_max);
+            let with_entries = self.jobs.iter().take(count).any(|job| matches!(job, Job::Append { .. }));
+            let has_room = match with_entries {
+                true => self.journal.make_room_for_entries(room)?,
+                false => self.journal.make_room(room)?,
+            };
+            if has_room {
+                return Ok(Some(self.jobs.drain(..count).collect()));
+            }
+        }
+        self.purges_first();
+        let room = self.jobs.front().filter(|job| self.may_overtake(job)).map(Job::room);
+        Ok(match room {
+            Some(room) if self.journal.make_room(journal::SMALL_BYTES + room)? => {
+                self.jobs.pop_front().map(|purge| vec![purge])
+            }
+            Some(_) | None => None,
+        })
+    }
+
+    /// How many of the first jobs make a round of so many bytes, at least one, and how much room they take.
+    fn together(&self, bytes_max: u64) -> (usize, u64) {
         let (mut count, mut room) = (0, journal::SMALL_BYTES);
         for job in &self.jobs {
             let more = job.room();
-            if count > 0 && room + more > limits::WRITE_BYTES_MAX as u64 {
+            if count > 0 && room + more > bytes_max {
                 break;
             }
             count += 1;
             room += more;
         }
         (count, room)
+    }
+
+    /// Has purges overtake what has no room, as it may be they that make some.
+    fn purges_first(&mut self) {
+        let jobs = std::mem::take(&mut self.jobs);
+        let (mut first, others): (VecDeque<_>, VecDeque<_>) =
+            jobs.into_iter().partition(|job| self.may_overtake(job));
+        first.extend(others);
+        self.jobs = first;
+    }
+
+    /// Only what concerns entries that are written: nothing that waits can change those any more.
+    fn may_overtake(&self, job: &Job) -> bool {
+        matches!(job, Job::Purge { upto } if upto.index < self.journal.next())
     }
 
     /// Looks for space before it is needed.

@@ -367,7 +367,7 @@ impl Cluster {
             cluster_id: CLUSTER,
             data_dir: self.directory.path().join(id.to_string()),
             log_keep_entries: 10,
-            log_keep_bytes: 16 << 20,
+            log_keep_bytes: 32 << 20,
             snapshot_entries: 100_000,
             snapshot_bytes: 256 << 10,
             propose_timeout_ms: 8_000,

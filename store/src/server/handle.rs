@@ -16,7 +16,7 @@ use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
     WatchStream, validate,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -57,6 +57,8 @@ struct Shared {
     renewals: renewals::Sender,
     promotions: mpsc::Sender<MemberId>,
     no_space: AtomicBool,
+    /// Told when there is reason to look at the disk.
+    space_doubted: Notify,
     images: Arc<Semaphore>,
     diffs: Arc<Semaphore>,
     hasher: Hasher,
@@ -111,6 +113,7 @@ impl Handle {
             renewals,
             promotions,
             no_space,
+            space_doubted: Notify::new(),
             images,
             diffs: history::permits(),
             hasher,
@@ -213,6 +216,11 @@ impl Handle {
         self.shared.no_space.load(Ordering::Relaxed)
     }
 
+    /// Returns when a write was refused for want of space, here or by the leader. Cancel-safe.
+    pub(super) async fn space_is_doubted(&self) {
+        self.shared.space_doubted.notified().await;
+    }
+
     /// Does not count a member as damaged until the next comparison; returns whether it did.
     pub(super) fn forget_corrupt(&self, id: MemberId) -> bool {
         let corrupt = &mut self.shared.agreement.lock().corrupt;
@@ -312,7 +320,12 @@ impl Handle {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Error::TooLarge(format!("a command has at most {RECORD_BYTES_MAX} bytes")));
         }
-        let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(raft_error)?;
+        let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(|error| {
+            if matches!(error, raft::Error::NoSpace) {
+                self.shared.space_doubted.notify_one();
+            }
+            raft_error(error)
+        })?;
         match Response::decode(&proposed.response) {
             Ok(Response::Refused(refusal)) => Err(refusal),
             Ok(response) => Ok((response, proposed.index.0)),
