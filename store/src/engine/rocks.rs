@@ -11,6 +11,7 @@
 //! | in the directory | |
 //! |---|---|
 //! | `current` | name of the database that counts, replaced by rename |
+//! | `db-<n>/removed` | about how many bytes of its tables were removed and are not given back yet |
 //! | `db-<n>` | a database; any but the current one is a leftover of an interrupted restore and removed at start |
 
 use std::fs;
@@ -31,6 +32,7 @@ use super::{Batch, Cursor, Engine, Error, GROUP_END, Reader};
 use crate::limits;
 
 const CURRENT: &str = "current";
+const REMOVED: &str = "removed";
 /// Names what [`group`] does in every table: RocksDB uses no filter that was made for another name.
 const GROUPS: &str = "kontiki.groups.1";
 /// Bytes a write takes in a batch beyond its key and value: a tag and two lengths, at most.
@@ -96,9 +98,7 @@ impl Engine for RocksEngine {
 
     fn flush_removals(&self, bytes: u64) -> Result<bool, Error> {
         // A flush that fails half-way cannot be tried again.
-        let failed = |error: rustix::io::Errno| Error::new("look for free space", io::Error::from(error));
-        let disk = rustix::fs::statvfs(&self.directory).map_err(failed)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free_bytes(&self.directory)?;
         let database = self.database.load();
         let fits = free >= limits::ENGINE_FLUSH_FREE_BYTES_MIN;
         let merge = database.may_merge(free, if fits { bytes } else { 0 });
@@ -166,7 +166,8 @@ struct Database {
 /// Whether tables are merged.
 ///
 /// What comes out of a merge is written before what went in is given back. A disk that it filled up would fail the next flush, and that ends the
-/// member; so where there is no room for what comes out, less what was removed from it, there is no merge.
+/// member; so where there is no room for what comes out, less what was removed from it, there is no merge. How much was removed is remembered
+/// beside the tables, as a member may be started anew while its disk is short of space.
 #[derive(Debug, Default)]
 struct Merges {
     /// There is no room.
@@ -206,12 +207,19 @@ impl Database {
     fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::new("open its database", source);
         let mut options = options().map_err(failed)?;
+        let tables = tables_bytes(path).map_err(|source| Error::new("look into its database", source))?;
         // Where there are tables a database was made already: making another would forget them.
-        let found = has_tables(path).map_err(|source| Error::new("look into its database", source))?;
-        options.create_if_missing(!found);
+        options.create_if_missing(tables.is_none());
+        let tables = tables.unwrap_or(0);
+        let mut merges = Merges { off: false, tables, removed: recall_removed(path).min(tables) };
+        merges.off = !merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
+        options.set_disable_auto_compactions(merges.off);
+        if merges.off {
+            tracing::info!("there is no room to merge tables");
+        }
         let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
-        Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::default() })
+        Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::new(merges) })
     }
 
     fn bytes(&self, property: &str) -> u64 {
@@ -219,7 +227,16 @@ impl Database {
     }
 
     fn may_merge(&self, free: u64, removed: u64) -> bool {
-        self.merges.lock().consider(free, self.bytes("rocksdb.live-sst-files-size"), removed)
+        let tables = self.bytes("rocksdb.live-sst-files-size");
+        let mut merges = self.merges.lock();
+        let before = merges.removed;
+        let may = merges.consider(free, tables, removed);
+        if merges.removed != before
+            && let Err(error) = remember_removed(&self.path, merges.removed)
+        {
+            tracing::debug!(%error, "how much was removed could not be written down");
+        }
+        may
     }
 
     fn set_merging(&self, on: bool) {
@@ -362,18 +379,39 @@ impl Cursor for RocksCursor<'_> {
     }
 }
 
-/// Whether there are tables in a directory, which need not exist.
-fn has_tables(directory: &Path) -> io::Result<bool> {
+/// Bytes of the tables in a directory, which need not exist; `None` when there are no tables.
+fn tables_bytes(directory: &Path) -> io::Result<Option<u64>> {
     let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
+    let mut bytes = None;
     for entry in entries {
-        if Path::new(&entry?.file_name()).extension().is_some_and(|extension| extension == "sst") {
-            return Ok(true);
+        let entry = entry?;
+        if Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "sst") {
+            *bytes.get_or_insert(0) += entry.metadata()?.len();
         }
     }
-    Ok(false)
+    Ok(bytes)
+}
+
+fn free_bytes(directory: &Path) -> Result<u64, Error> {
+    let failed = |error: rustix::io::Errno| Error::new("look for free space", io::Error::from(error));
+    let disk = rustix::fs::statvfs(directory).map_err(failed)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Always as long, and in place: on a full disk there may be no space for another file.
+fn remember_removed(database: &Path, bytes: u64) -> io::Result<()> {
+    let mut file =
+        fs::File::options().write(true).create(true).truncate(false).open(database.join(REMOVED))?;
+    write!(file, "{bytes:020}")
+}
+
+/// Zero when it is not known: then less is merged than might be.
+fn recall_removed(database: &Path) -> u64 {
+    let read = fs::read_to_string(database.join(REMOVED)).ok();
+    read.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn set_current(directory: &Path, name: &str) -> io::Result<()> {
@@ -413,5 +451,29 @@ mod tests {
         assert!(merges.consider(400 * MIB, 200 * MIB, 0), "and is given back");
         assert!(!merges.consider(200 * MIB, 400 * MIB, 0), "once");
         assert!(merges.consider(2048 * MIB, 100 * 1024 * MIB, 0), "not all tables are merged at once");
+    }
+
+    #[test]
+    fn what_was_removed_is_remembered_where_there_are_tables() {
+        let directory = tempfile::tempdir().unwrap();
+        let removed = |engine: &RocksEngine| engine.database.load().merges.lock().removed;
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        let mut batch = Batch::default();
+        batch.put(Bytes::from_static(b"key"), Bytes::from(vec![7; 4096]));
+        engine.write(&batch).unwrap();
+        assert!(engine.flush().unwrap());
+        assert!(engine.flush_removals(500).unwrap());
+        assert_eq!(removed(&engine), 500);
+        drop(engine);
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        assert_eq!(removed(&engine), 500);
+        let database = engine.database.load().path.clone();
+        drop(engine);
+        remember_removed(&database, u64::MAX).unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        assert!(removed(&engine) < 4096, "no more than there is");
+        fs::write(database.join(REMOVED), "nonsense").unwrap();
+        drop(engine);
+        assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0);
     }
 }

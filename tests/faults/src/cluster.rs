@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use crate::limits::MEMORY_SPARE;
 use crate::network::{CLIENT_PORT, Network, PEER_PORT};
 use crate::proxy::Proxies;
 use crate::scarcity::Scarce;
@@ -223,26 +222,21 @@ impl Cluster {
         i32::try_from(member.id()).ok().and_then(Pid::from_raw).context("no process has such a number")
     }
 
-    /// Lets a member have no more of a resource than it has; returns what it could have until then.
-    pub fn give_no_more(&self, at: usize, scarce: Scarce) -> anyhow::Result<Option<u64>> {
+    /// How much of a resource a member has.
+    pub fn has(&self, at: usize, scarce: Scarce) -> anyhow::Result<u64> {
         let process = PathBuf::from(format!("/proc/{}", self.pid(at)?.as_raw_nonzero()));
-        let taken = match scarce {
-            Scarce::Files => std::fs::read_dir(process.join("fd"))?.count() as u64,
+        match scarce {
+            Scarce::Files => Ok(std::fs::read_dir(process.join("fd"))?.count() as u64),
             Scarce::Memory => {
                 let status = std::fs::read_to_string(process.join("status"))?;
                 let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix(" kB"));
-                size.context("the size of a process")?.trim().parse::<u64>()? * 1024 + MEMORY_SPARE
+                Ok(size.context("the size of a process")?.trim().parse::<u64>()? * 1024)
             }
-        };
-        self.limit(at, scarce, Some(taken))
+        }
     }
 
-    /// Lets a member have so much of a resource.
-    pub fn give(&self, at: usize, scarce: Scarce, most: Option<u64>) -> anyhow::Result<()> {
-        self.limit(at, scarce, most).map(drop)
-    }
-
-    fn limit(&self, at: usize, scarce: Scarce, most: Option<u64>) -> anyhow::Result<Option<u64>> {
+    /// Lets a member have so much of a resource at most; returns what it could have until then.
+    pub fn give(&self, at: usize, scarce: Scarce, most: Option<u64>) -> anyhow::Result<Option<u64>> {
         let resource = scarce.resource();
         let limit = Rlimit { current: most, ..getrlimit(resource) };
         Ok(prlimit(Some(self.pid(at)?), resource, limit)?.current)

@@ -8,7 +8,7 @@ use rustix::process::Resource;
 use tokio::net::TcpStream;
 
 use crate::fault::Scene;
-use crate::limits::{POLL, VISITORS};
+use crate::limits::{MEMORY_SPARE, POLL, VISITORS};
 
 /// How long it lasts: longer than an election, and some flushes of the state.
 const LASTING: Duration = Duration::from_secs(3);
@@ -30,16 +30,25 @@ impl Scarce {
             Self::Memory => Resource::As,
         }
     }
+
+    /// How much more of it there is.
+    fn spare(self) -> u64 {
+        match self {
+            Self::Files => 0,
+            Self::Memory => MEMORY_SPARE,
+        }
+    }
 }
 
 /// Gives a member nothing more for a while.
 pub async fn strike(scene: &mut Scene, at: usize, scarce: Scarce) -> anyhow::Result<()> {
-    let usual = scene.cluster.give_no_more(at, scarce)?;
+    let most = scene.cluster.has(at, scarce)? + scarce.spare();
+    let usual = scene.cluster.give(at, scarce, Some(most))?;
     let address = scene.cluster.client_address(at);
     // They stay until the end; the kernel may take them even if the member cannot.
     let mut visitors = Vec::new();
     let begin = Instant::now();
-    let mut ended = false;
+    let (mut ended, mut has_all) = (false, false);
     while begin.elapsed() < LASTING && !ended {
         if visitors.len() < VISITORS
             && let Ok(Ok(visitor)) = tokio::time::timeout(POLL, TcpStream::connect(address)).await
@@ -48,12 +57,15 @@ pub async fn strike(scene: &mut Scene, at: usize, scarce: Scarce) -> anyhow::Res
         }
         tokio::time::sleep(POLL).await;
         ended = scene.cluster.has_ended(at)?;
+        has_all |= !ended && scene.cluster.has(at, scarce)? >= most;
     }
+    // Of memory a process asks for pieces: the one that it did not get leaves no trace in how much it has.
+    anyhow::ensure!(ended || has_all || scarce == Scarce::Memory, "member {at} never ran out of {scarce:?}");
     scene.changes_go_on("while a member gets no more").await?;
     if ended || scene.cluster.has_ended(at)? {
         scene.seen.add("members that ended for want of something", 1);
         return scene.cluster.spawn(at);
     }
     scene.seen.add("members that made do", 1);
-    scene.cluster.give(at, scarce, usual)
+    scene.cluster.give(at, scarce, usual).map(drop)
 }
