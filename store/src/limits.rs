@@ -102,8 +102,7 @@ pub const HISTORY_SAMPLES: u32 = 12;
 /// Time between two looks at the free space of the disk, while there is much.
 pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The same when it becomes little: log, tables and merges together write some hundreds of megabytes in a second, and the log should not come to what
-/// it leaves to the state before writes are refused.
+/// The same when it becomes little: writes should be refused before the log comes to what it leaves to the state.
 pub const SPACE_CHECK_INTERVAL_NEAR: Duration = Duration::from_millis(50);
 
 /// Free space is little below so many times what must be free for writes: more than is written between two looks.

@@ -57,9 +57,9 @@ pub async fn strike(scene: &mut Scene, at: usize, scarce: Scarce) -> anyhow::Res
         }
         tokio::time::sleep(POLL).await;
         ended = scene.cluster.has_ended(at)?;
-        has_all |= !ended && scene.cluster.has(at, scarce)? >= most;
+        // Of memory a process asks for pieces: the one that it did not get leaves no trace in how much it has.
+        has_all |= scarce == Scarce::Files && !ended && scene.cluster.has(at, scarce)? >= most;
     }
-    // Of memory a process asks for pieces: the one that it did not get leaves no trace in how much it has.
     anyhow::ensure!(ended || has_all || scarce == Scarce::Memory, "member {at} never ran out of {scarce:?}");
     scene.changes_go_on("while a member gets no more").await?;
     if ended || scene.cluster.has_ended(at)? {
