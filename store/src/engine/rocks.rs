@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use raft::disk::{Disk as _, RealDisk};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
     SliceTransform, WriteBatch, WriteOptions, checkpoint::Checkpoint,
@@ -396,9 +397,7 @@ fn tables_bytes(directory: &Path) -> io::Result<Option<u64>> {
 }
 
 fn free_bytes(directory: &Path) -> Result<u64, Error> {
-    let failed = |error: rustix::io::Errno| Error::new("look for free space", io::Error::from(error));
-    let disk = rustix::fs::statvfs(directory).map_err(failed)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    RealDisk.free_bytes(directory).map_err(|error| Error::new("look for free space", error))
 }
 
 /// Always as long, and in place: on a full disk there may be no space for another file.

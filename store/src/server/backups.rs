@@ -1,8 +1,9 @@
 //! Backups on a schedule: each member writes its own, see [`directory`](crate::backup::directory). Whatever goes wrong is
 //! logged and tried again at the next turn; serving goes on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use raft::disk::{Disk as _, RealDisk};
 use tokio::time::{Duration, Instant, interval};
 
 use super::{Error, Handle, Options};
@@ -66,7 +67,8 @@ impl Turn {
 
     /// Refuses to fill a disk that others need.
     fn room(&self, bytes: u64) -> Result<(), BackupError> {
-        let free = free_bytes(&self.directory)?;
+        let looking = BackupError::file("look at the disk of", &self.directory);
+        let free = RealDisk.free_bytes(&self.directory).map_err(looking)?;
         if free < bytes.saturating_add(self.free_bytes_min) {
             return Err(BackupError::Refused(format!(
                 "{} has {free} bytes free: {bytes} for the backup would leave fewer than {}",
@@ -76,10 +78,4 @@ impl Turn {
         }
         Ok(())
     }
-}
-
-fn free_bytes(path: &Path) -> Result<u64, BackupError> {
-    let disk = rustix::fs::statvfs(path)
-        .map_err(|error| BackupError::file("look at the disk of", path)(error.into()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

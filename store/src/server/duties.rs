@@ -10,11 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage, tokens};
+use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage, space, tokens};
 use crate::limits::{
     HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN,
-    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL, SPACE_CHECK_INTERVAL,
-    SPACE_CHECK_INTERVAL_NEAR, SPACE_NEAR_FACTOR,
+    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL,
 };
 use crate::machine::command::Command;
 
@@ -40,7 +39,7 @@ pub fn spawn(
     let ttl = Duration::from_secs(options.auth_token_ttl_s);
     tasks.spawn(until(Box::pin(tokens::keep(handle.clone(), ttl))));
     tasks.spawn(until(Box::pin(scrub(handle.clone()))));
-    tasks.spawn(until(Box::pin(mind_space(handle.clone(), options.clone()))));
+    tasks.spawn(until(Box::pin(space::mind(handle.clone(), options.clone()))));
     tasks.spawn(until(Box::pin(promote(handle.clone(), promotions))));
     tasks.spawn(until(Box::pin(announce(handle.clone(), options.clone()))));
     let window = (options.history_window_s > 0).then(|| Duration::from_secs(options.history_window_s));
@@ -224,46 +223,4 @@ async fn forget(handle: &Handle, window: Duration) -> Result<(), Error> {
         Err(error) => tracing::info!(revision = old.0, %error, "history could not be compacted yet"),
     }
     Ok(())
-}
-
-/// Refuses writes while the disk is nearly full, and takes them again when it is not.
-async fn mind_space(handle: Handle, options: Options) -> Result<(), Error> {
-    let near = options.free_bytes_min.saturating_mul(SPACE_NEAR_FACTOR);
-    loop {
-        let directory = options.data_dir.clone();
-        let looked = handle.machine().work().run(move || rustix::fs::statvfs(&directory)).await;
-        let mut often = false;
-        if let Ok(Ok(disk)) = looked {
-            let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let full = free_bytes < options.free_bytes_min;
-            act_on_space(&handle, free_bytes, full).await;
-            often = !full && free_bytes < near;
-        }
-        tokio::time::sleep(SPACE_CHECK_INTERVAL_NEAR).await;
-        if !often {
-            tokio::select! {
-                () = tokio::time::sleep(SPACE_CHECK_INTERVAL) => {}
-                () = handle.space_is_doubted() => {}
-            }
-        }
-    }
-}
-
-async fn act_on_space(handle: &Handle, free_bytes: u64, full: bool) {
-    let was_full = handle.set_no_space(full);
-    match (was_full, full) {
-        (false, true) => {
-            let needed = handle.options().free_bytes_min;
-            tracing::error!(free_bytes, needed, "the disk is nearly full: writes are refused");
-        }
-        (true, false) => tracing::info!(free_bytes, "there is space again: writes are accepted"),
-        (false, false) | (true, true) => {}
-    }
-    if was_full || full {
-        handle.raft().set_short_of_space(full);
-    }
-    handle.note_space(full).await;
-    if full {
-        handle.let_one_with_space_lead().await;
-    }
 }

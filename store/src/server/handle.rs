@@ -4,7 +4,6 @@
 //! member has applied it, and only then reads. S2: a write is answered after a quorum holds it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +15,7 @@ use store_client::{
     Error, KeyRange, Kv, Lease, LeaseId, Op, Range, RangeResult, Revision, Txn, TxnResult, Watch,
     WatchStream, validate,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -24,7 +23,8 @@ use super::access::patiently;
 use super::agreement::Verdict;
 use super::bootstrap::Identity;
 use super::broken::Broken;
-use super::{Options, alarms, renewals};
+use super::space::Space;
+use super::{Options, renewals};
 use crate::auth::check::Rights;
 use crate::auth::{Caller, jwt::Signer, password::Hasher};
 use crate::backup::{self, export::Origin};
@@ -33,7 +33,6 @@ use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_
 use crate::machine::{Machine, command::Command, response::Response};
 use crate::metrics::calls::Calls;
 use crate::metrics::stages::{Stage, noting};
-use crate::mvcc::alarms::Raised;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::txn::is_read_only;
 use crate::mvcc::{self, Facts};
@@ -56,9 +55,7 @@ struct Shared {
     machine: Arc<Machine>,
     renewals: renewals::Sender,
     promotions: mpsc::Sender<MemberId>,
-    no_space: AtomicBool,
-    /// Told when there is reason to look at the disk.
-    space_doubted: Notify,
+    space: Space,
     images: Arc<Semaphore>,
     diffs: Arc<Semaphore>,
     hasher: Hasher,
@@ -99,7 +96,6 @@ impl Handle {
     ) -> Self {
         let leadership = raft.leadership();
         let (identity, options) = (*identity, options.clone());
-        let no_space = AtomicBool::new(false);
         let images = Arc::new(Semaphore::new(IMAGES_MAX));
         let clock = clock.unwrap_or_else(|| Arc::new(now_unix_ms));
         let Duties { renewals, promotions } = duties;
@@ -112,8 +108,7 @@ impl Handle {
             machine,
             renewals,
             promotions,
-            no_space,
-            space_doubted: Notify::new(),
+            space: Space::default(),
             images,
             diffs: history::permits(),
             hasher,
@@ -205,20 +200,9 @@ impl Handle {
         &self.shared.calls
     }
 
-    /// Whether writes are refused because this disk is nearly full, or because a client wants it so.
-    pub fn no_space(&self) -> bool {
-        let by_hand = |raised: &Raised| raised.by_hand && raised.kind == alarms::NO_SPACE;
-        self.is_full() || self.shared.machine.alarms().iter().any(by_hand)
-    }
-
-    /// Whether this disk is nearly full.
-    pub(super) fn is_full(&self) -> bool {
-        self.shared.no_space.load(Ordering::Relaxed)
-    }
-
-    /// Returns when a write was refused for want of space, here or by the leader. Cancel-safe.
-    pub(super) async fn space_is_doubted(&self) {
-        self.shared.space_doubted.notified().await;
+    /// What is known of the free space of this member's disk.
+    pub(super) fn space(&self) -> &Space {
+        &self.shared.space
     }
 
     /// Does not count a member as damaged until the next comparison; returns whether it did.
@@ -227,10 +211,6 @@ impl Handle {
         let before = corrupt.len();
         corrupt.retain(|other| *other != id);
         corrupt.len() < before
-    }
-
-    pub(super) fn set_no_space(&self, full: bool) -> bool {
-        self.shared.no_space.swap(full, Ordering::Relaxed)
     }
 
     /// Hash of the readable content at a revision (0 for the newest); equal on all members (invariant S5). Returns the
@@ -322,7 +302,7 @@ impl Handle {
         }
         let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(|error| {
             if matches!(error, raft::Error::NoSpace) {
-                self.shared.space_doubted.notify_one();
+                self.space().doubt();
             }
             raft_error(error)
         })?;
@@ -462,18 +442,6 @@ impl Handle {
             return machine.read_only_txn_as(&caller, &txn).map_err(|failure| self.failure(failure));
         }
         self.blocking(move || machine.read_only_txn_as(&caller, &txn)).await
-    }
-
-    fn check_space(&self, writes: bool) -> Result<(), Error> {
-        if writes && self.no_space() {
-            let free = self.shared.options.free_bytes_min;
-            let detail = match self.is_full() {
-                true => format!("fewer than {free} bytes are free for {}", self.member_id()),
-                false => "an alarm was raised by hand".to_owned(),
-            };
-            return Err(Error::NoSpace(detail));
-        }
-        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ mod listen;
 mod options;
 mod renewals;
 mod seams;
+mod space;
 mod tokens;
 
 use std::sync::Arc;
