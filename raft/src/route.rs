@@ -2,6 +2,8 @@
 //!
 //! It tries again only what certainly was not done. It must not know what the tasks mean.
 
+use std::pin::pin;
+
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -93,16 +95,17 @@ impl Route {
     }
 
     async fn attempt(&self, now: Leadership, task: &Task, until: Instant) -> Result<Outcome, Setback> {
-        // On the heap: else every request carried the room for both ways, and the compiler could not see to the end of them.
         match now.leader {
-            Some(_) if now.is_self => Box::pin(self.here(task, until)).await,
+            Some(_) if now.is_self => self.here(task, until).await,
+            // On the heap: else every request carried the room for both ways.
             Some(leader) if leader != self.group.id() => Box::pin(self.there(leader, task, until)).await,
             Some(_) | None => Err(Setback::Again(Error::NoLeader)),
         }
     }
 
     async fn here(&self, task: &Task, until: Instant) -> Result<Outcome, Setback> {
-        match timeout_at(until, self.group.perform(task.clone())).await {
+        let performed = pin!(self.group.perform(task.clone()));
+        match timeout_at(until, performed).await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(task.lost_setback("it takes too long".into())),
         }

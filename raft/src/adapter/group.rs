@@ -197,12 +197,13 @@ impl Group {
         }
         match task {
             Task::Propose(command) => self.propose(command).await,
-            Task::ReadIndex => self.read_index().await,
-            Task::AddLearner(id, member) => self.add_learner(id, member).await,
-            Task::Promote(id) => self.promote(id).await,
-            Task::Remove(id) => self.remove(id).await,
-            Task::Update(id, member) => self.update(id, member).await,
-            Task::TransferLeadership(to) => self.transfer_leadership(to).await,
+            // On the heap: else each proposal carried the room for what is rare.
+            Task::ReadIndex => Box::pin(self.read_index()).await,
+            Task::AddLearner(id, member) => Box::pin(self.add_learner(id, member)).await,
+            Task::Promote(id) => Box::pin(self.promote(id)).await,
+            Task::Remove(id) => Box::pin(self.remove(id)).await,
+            Task::Update(id, member) => Box::pin(self.update(id, member)).await,
+            Task::TransferLeadership(to) => Box::pin(self.transfer_leadership(to)).await,
         }
     }
 

@@ -67,7 +67,7 @@ pub async fn carrying<T>(slip: Arc<Slip>, request: impl Future<Output = T>) -> T
     SLIP.scope(slip, request).await
 }
 
-/// Notes how long something takes.
+/// Notes how long something takes. What is large is pinned by the caller, and not moved.
 pub async fn noting<T>(stage: Stage, wait: impl Future<Output = T>) -> T {
     let begin = Instant::now();
     let done = wait.await;

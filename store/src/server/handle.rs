@@ -3,6 +3,7 @@
 //! S4: a linearizable read asks Raft for an index that is not older than any write acknowledged before, waits until this
 //! member has applied it, and only then reads. S2: a write is answered after a quorum holds it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,7 +282,7 @@ impl Handle {
 
     /// Waits until this member holds everything acknowledged before the call.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
-        noting(Stage::Confirm, self.shared.raft.read_index()).await.map_err(raft_error)?;
+        noting(Stage::Confirm, pin!(self.shared.raft.read_index())).await.map_err(raft_error)?;
         Ok(())
     }
 
@@ -289,9 +290,14 @@ impl Handle {
     pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Error> {
         let answer = match self.caller {
             Caller::Trusted | Caller::Nobody => self.propose_once(command).await,
-            Caller::User(_) => patiently!(self, |member| member.propose_once(command).await),
+            // On the heap: else each command of others carried the room for it.
+            Caller::User(_) => Box::pin(self.propose_patiently(command)).await,
         };
         answer.map(|(response, _)| response)
+    }
+
+    async fn propose_patiently(&self, command: &Command) -> Result<(Response, u64), Error> {
+        patiently!(self, |member| member.propose_once(command).await)
     }
 
     /// Replicates a command and returns its answer and its index.
@@ -300,7 +306,8 @@ impl Handle {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Error::TooLarge(format!("a command has at most {RECORD_BYTES_MAX} bytes")));
         }
-        let proposed = noting(Stage::Propose, self.shared.raft.propose(bytes)).await.map_err(|error| {
+        let proposing = pin!(self.shared.raft.propose(bytes));
+        let proposed = noting(Stage::Propose, proposing).await.map_err(|error| {
             if matches!(error, raft::Error::NoSpace) {
                 self.space().doubt();
             }
@@ -432,6 +439,13 @@ impl Handle {
     }
 
     async fn read_only_txn(&self, txn: Txn) -> Result<TxnResult, Error> {
+        match self.caller {
+            Caller::Trusted | Caller::Nobody => self.read_only_txn_once(txn).await,
+            Caller::User(_) => patiently!(self, |member| member.read_only_txn_once(txn.clone()).await),
+        }
+    }
+
+    async fn read_only_txn_once(&self, txn: Txn) -> Result<TxnResult, Error> {
         // Serializable only if every read in it says so.
         let local = !txn.success.is_empty() && txn.success.iter().chain(&txn.failure).all(is_serializable);
         if !local {
@@ -458,10 +472,8 @@ impl Kv for Handle {
     async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         validate::txn(&txn)?;
         if is_read_only(&txn) {
-            return match self.caller {
-                Caller::Trusted | Caller::Nobody => self.read_only_txn(txn).await,
-                Caller::User(_) => patiently!(self, |member| member.read_only_txn(txn.clone()).await),
-            };
+            // On the heap: else each write carried the room for it.
+            return Box::pin(self.read_only_txn(txn)).await;
         }
         self.check_space(has_put(&txn))?;
         match self.propose(&Command::Txn(txn)).await? {
