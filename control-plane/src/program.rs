@@ -2,12 +2,15 @@
 
 use std::{
     future::Future,
-    io::IsTerminal,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -71,9 +74,17 @@ pub fn start_log_at(filter: &str) {
 
 /// Runs a future on a multi-threaded runtime.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Error> {
+    run_on(Builder::new_multi_thread().enable_all().build(), future)
+}
+
+/// The same on one that suits a member of the store.
+pub fn block_on_store<T>(future: impl Future<Output = T>) -> Result<T, Error> {
+    run_on(store::runtime(), future)
+}
+
+fn run_on<T>(runtime: io::Result<Runtime>, future: impl Future<Output = T>) -> Result<T, Error> {
     crate::install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-    Ok(runtime.block_on(future))
+    Ok(runtime.map_err(Error::Runtime)?.block_on(future))
 }
 
 /// A token that ends at SIGINT or SIGTERM. A closed terminal (SIGHUP) ends nothing: clusters outlive it.

@@ -50,11 +50,13 @@ pub mod limits;
 pub mod machine;
 pub mod metrics;
 pub mod mvcc;
+mod runtime;
 pub mod server;
 pub mod service;
 mod throttle;
 pub mod watch;
 
+pub use runtime::runtime;
 pub use server::{
     ClusterState, Error, Handle, Listeners, Options, Seams, Server, Sizes, Tls, TlsFiles, TokenKind,
 };

@@ -34,9 +34,8 @@ enum Ask {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(store::ctl::parse()).await {
+fn main() -> ExitCode {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");
@@ -45,6 +44,11 @@ async fn main() -> ExitCode {
                 .map_or(ExitCode::FAILURE, |error| error.exit_code().into())
         }
     }
+}
+
+fn start() -> anyhow::Result<()> {
+    let command = store::ctl::parse();
+    store::runtime().context("cannot start the async runtime")?.block_on(run(command))
 }
 
 async fn run(Command { flags, ask }: Command) -> anyhow::Result<()> {

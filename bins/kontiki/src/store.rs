@@ -14,7 +14,7 @@ impl Store {
     pub fn run(self) -> anyhow::Result<()> {
         let flags = self.flags.resolve()?;
         program::start_log_at(&flags.log_filter());
-        program::block_on(async move {
+        program::block_on_store(async move {
             let stop = program::until_asked_to_stop()?;
             Ok(store::cli::run(flags, stop).await?)
         })?
