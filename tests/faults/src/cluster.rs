@@ -217,7 +217,8 @@ impl Cluster {
         Ok(kill_process(self.pid(at)?, if paused { Signal::STOP } else { Signal::CONT })?)
     }
 
-    fn pid(&self, at: usize) -> anyhow::Result<Pid> {
+    /// The number of a member's process.
+    pub fn pid(&self, at: usize) -> anyhow::Result<Pid> {
         let member = self.places[at].process.as_ref().context("it does not run")?;
         i32::try_from(member.id()).ok().and_then(Pid::from_raw).context("no process has such a number")
     }

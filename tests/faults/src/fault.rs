@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::cluster::{Cluster, Layout};
+use crate::cluster::{self, Cluster, Layout};
 use crate::coverage::Coverage;
 use crate::damage::{self, Blow, Target, When};
 use crate::limits::{CALLS_DURING_MIN, FLUSH_AFTER, LEASE, POLL, READY, SUCCESSION, TRAFFIC};
 use crate::network::Cut;
+use crate::quota::{self, Quota};
 use crate::scarcity::Scarce;
 use crate::weather::Weather;
 use crate::workload::Record;
@@ -75,6 +76,10 @@ pub enum Fault {
     FewFiles,
     /// The leader gets no more memory.
     LittleMemory,
+    /// The leader's control group has a fiftieth of a core.
+    CpuQuota,
+    /// The leader's control group gets no more memory.
+    MemoryQuota,
     /// A follower's machine is lost; it is replaced by a new member.
     ReplaceFollower,
     /// The leader's machine is lost; it is replaced by a new member.
@@ -138,6 +143,8 @@ pub const ALL: &[Fault] = &[
     Fault::NarrowLeader,
     Fault::FewFiles,
     Fault::LittleMemory,
+    Fault::CpuQuota,
+    Fault::MemoryQuota,
     Fault::ReplaceFollower,
     Fault::ReplaceLeader,
     Fault::GrowAndShrink,
@@ -224,6 +231,7 @@ impl Fault {
             Self::GrowAndShrink => Layout { places: 5, founders: 1, ..usual },
             Self::FewFiles
             | Self::LittleMemory
+            | Self::MemoryQuota
             | Self::FlipTableOfFollower
             | Self::FlipTableOfLeader
             | Self::TruncateTableOfStopped
@@ -250,6 +258,7 @@ impl Fault {
             | Self::HangingFollower
             | Self::HangingLeader
             | Self::JumpingClock
+            | Self::CpuQuota
             | Self::ReplaceFollower
             | Self::ReplaceLeader
             | Self::FlipLogOfFollower
@@ -258,6 +267,13 @@ impl Fault {
             | Self::TruncateLogOfStopped
             | Self::RemoveLogOfStopped => usual,
         }
+    }
+
+    /// What the machine lacks to make this fault, if anything.
+    pub fn lacks(self) -> Option<&'static str> {
+        let quotas = [(Self::CpuQuota, Quota::Cpu), (Self::MemoryQuota, Quota::Memory)];
+        let quota = quotas.into_iter().find(|(fault, _)| *fault == self);
+        cluster::missing().or_else(|| quota.and_then(|(_, quota)| quota::missing(quota)))
     }
 
     /// Whether it makes sense for clients with locks and accounts: refusals for want of space are not among what they expect.
@@ -312,6 +328,8 @@ impl Fault {
             Self::NarrowLeader => storm(scene, Some(leader), NARROW).await,
             Self::FewFiles => scarcity::strike(scene, leader, Scarce::Files).await,
             Self::LittleMemory => scarcity::strike(scene, leader, Scarce::Memory).await,
+            Self::CpuQuota => quota::strike(scene, leader, Quota::Cpu).await,
+            Self::MemoryQuota => quota::strike(scene, leader, Quota::Memory).await,
             Self::ReplaceFollower => membership::replace(scene, follower).await,
             Self::ReplaceLeader => membership::replace(scene, leader).await,
             Self::GrowAndShrink => membership::grow_and_shrink(scene).await,

@@ -31,6 +31,7 @@ pub mod locks;
 pub mod membership;
 pub mod network;
 pub mod proxy;
+pub mod quota;
 pub mod run;
 pub mod scarcity;
 pub mod space;

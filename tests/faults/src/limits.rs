@@ -39,6 +39,13 @@ pub const SPACE: Duration = Duration::from_secs(10);
 pub const VISITORS: usize = 100;
 /// Bytes of memory beyond what a member has that it gets when it is to get no more: enough to notice.
 pub const MEMORY_SPARE: u64 = 1 << 20;
+/// Time on a core that a member has in each period when it is to have little, in microseconds: as much as makes its heartbeats late, and
+/// lets it go on.
+pub const QUOTA_CPU_US: u64 = 2_000;
+/// Such a period.
+pub const QUOTA_PERIOD_US: u64 = 100_000;
+/// Bytes of memory that a member may take beside what it has when it is to get no more: less than a few flushes of its state take.
+pub const QUOTA_MEMORY: u64 = 1 << 20;
 /// Answered calls during a fault that leaves a majority, without which the cluster did not go on.
 pub const CALLS_DURING_MIN: usize = 20;
 /// Bytes that a proxy treats as one piece: about what TCP sends at once.

@@ -3,7 +3,7 @@
 use faults_tests::{bank, cluster, contender::Guards, fault::Fault, full, locks, run, workload::Reads};
 
 fn check(fault: Fault) -> anyhow::Result<()> {
-    if let Some(missing) = cluster::missing() {
+    if let Some(missing) = fault.lacks() {
         eprintln!("skipped: the machine lacks {missing}");
         return Ok(());
     }
@@ -147,6 +147,8 @@ faults! {
     the_leaders_links_are_narrow: NarrowLeader,
     the_leader_may_open_no_more_files: FewFiles,
     the_leader_gets_no_more_memory: LittleMemory,
+    the_leaders_group_has_little_of_a_core: CpuQuota,
+    the_leaders_group_gets_no_more_memory: MemoryQuota,
     #[ignore = "one of its kind is enough here; `cargo xtask faults` strikes it too"]
     a_follower_is_replaced: ReplaceFollower,
     the_leader_is_replaced: ReplaceLeader,
