@@ -11,7 +11,7 @@
 //! | in the directory | |
 //! |---|---|
 //! | `current` | name of the database that counts, replaced by rename |
-//! | `db-<n>/removed` | about how many bytes of its tables were removed and are not given back yet |
+//! | `db-<n>/removed` | about how many bytes of its tables were removed and not given back yet, and how many they had then |
 //! | `db-<n>` | a database; any but the current one is a leftover of an interrupted restore and removed at start |
 
 use std::fs;
@@ -102,7 +102,7 @@ impl Engine for RocksEngine {
         let free = free_bytes(&self.directory)?;
         let database = self.database.load();
         let fits = free >= limits::ENGINE_FLUSH_FREE_BYTES_MIN;
-        let merge = database.may_merge(free, if fits { bytes } else { 0 });
+        let merge = database.may_merge(free, if fits { database.packed(bytes) } else { 0 });
         // A flush is followed by a merge at once; and one that is to give back what was removed must find that in a table.
         if !merge {
             database.set_merging(false);
@@ -183,7 +183,7 @@ impl Merges {
     /// Looks at the disk again; returns whether tables may be merged.
     fn consider(&mut self, free: u64, tables: u64, removed: u64) -> bool {
         let given_back = self.tables.saturating_sub(tables);
-        self.removed = self.removed.saturating_sub(given_back) + removed;
+        self.removed = self.removed.saturating_sub(given_back).saturating_add(removed);
         self.tables = tables;
         let out = tables.saturating_sub(self.removed).min(limits::ENGINE_MERGE_BYTES_MAX);
         free >= out + limits::ENGINE_FLUSH_FREE_BYTES_MIN
@@ -212,7 +212,7 @@ impl Database {
         // Where there are tables a database was made already: making another would forget them.
         options.create_if_missing(tables.is_none());
         let tables = tables.unwrap_or(0);
-        let mut merges = Merges { off: false, tables, removed: recall_removed(path).min(tables) };
+        let mut merges = recall_merges(path);
         merges.off = !merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
         options.set_disable_auto_compactions(merges.off);
         if merges.off {
@@ -233,11 +233,25 @@ impl Database {
         let before = merges.removed;
         let may = merges.consider(free, tables, removed);
         if merges.removed != before
-            && let Err(error) = remember_removed(&self.path, merges.removed)
+            && let Err(error) = remember_merges(&self.path, &merges)
         {
             tracing::debug!(%error, "how much was removed could not be written down");
         }
         may
+    }
+
+    /// How many bytes of tables so many bytes of keys and values are, by what is in the tables now: they are compressed.
+    fn packed(&self, bytes: u64) -> u64 {
+        let property = self.db.property_value("rocksdb.aggregated-table-properties").ok().flatten();
+        let told = property.unwrap_or_default();
+        let number = |name: &str| {
+            let mut pairs = told.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(known, _)| *known == name).and_then(|(_, number)| number.parse::<u128>().ok())
+        };
+        let sizes = (number("raw key size"), number("raw value size"), number("data block size"));
+        let (Some(keys), Some(values), Some(blocks)) = sizes else { return bytes };
+        let packed = u128::from(bytes) * blocks / (keys + values).max(1);
+        u64::try_from(packed).map_or(bytes, |packed| packed.min(bytes))
     }
 
     fn set_merging(&self, on: bool) {
@@ -401,16 +415,20 @@ fn free_bytes(directory: &Path) -> Result<u64, Error> {
 }
 
 /// Always as long, and in place: on a full disk there may be no space for another file.
-fn remember_removed(database: &Path, bytes: u64) -> io::Result<()> {
+fn remember_merges(database: &Path, Merges { removed, tables, .. }: &Merges) -> io::Result<()> {
     let mut file =
         fs::File::options().write(true).create(true).truncate(false).open(database.join(REMOVED))?;
-    write!(file, "{bytes:020}")
+    write!(file, "{removed:020} {tables:020}")
 }
 
-/// Zero when it is not known: then less is merged than might be.
-fn recall_removed(database: &Path) -> u64 {
+/// Nothing was removed when it is not known: then less is merged than might be.
+fn recall_merges(database: &Path) -> Merges {
     let read = fs::read_to_string(database.join(REMOVED)).ok();
-    read.and_then(|text| text.parse().ok()).unwrap_or(0)
+    let known = read.as_deref().and_then(|text| text.split_once(' '));
+    let known =
+        known.and_then(|(removed, tables)| Some((removed.parse::<u64>().ok()?, tables.parse().ok()?)));
+    let (removed, tables) = known.unwrap_or_default();
+    Merges { off: false, tables, removed: removed.min(tables) }
 }
 
 fn set_current(directory: &Path, name: &str) -> io::Result<()> {
@@ -462,17 +480,42 @@ mod tests {
         engine.write(&batch).unwrap();
         assert!(engine.flush().unwrap());
         assert!(engine.flush_removals(500).unwrap());
-        assert_eq!(removed(&engine), 500);
+        let remembered = removed(&engine);
+        assert!((1..500).contains(&remembered), "{remembered} of 500 bytes of what compresses well");
         drop(engine);
         let engine = RocksEngine::open(directory.path()).unwrap();
-        assert_eq!(removed(&engine), 500);
+        assert_eq!(removed(&engine), remembered);
         let database = engine.database.load().path.clone();
         drop(engine);
-        remember_removed(&database, u64::MAX).unwrap();
-        let engine = RocksEngine::open(directory.path()).unwrap();
-        assert!(removed(&engine) < 4096, "no more than there is");
-        fs::write(database.join(REMOVED), "nonsense").unwrap();
-        drop(engine);
-        assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0);
+        let given_back = Merges { off: false, tables: 1 << 20, removed: 1 << 19 };
+        remember_merges(&database, &given_back).unwrap();
+        assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "a merge came before the end");
+        for nonsense in ["nonsense", "", "7", "7 x"] {
+            fs::write(database.join(REMOVED), nonsense).unwrap();
+            assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn what_was_removed_counts_as_it_is_in_tables() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        let noisy = (0..1 << 20).map(|_| noise()).collect::<Vec<u8>>();
+        for (value, expected) in [(vec![7; 1 << 20], 0..100), (noisy, 900..1001)] {
+            let directory = tempfile::tempdir().unwrap();
+            let engine = RocksEngine::open(directory.path()).unwrap();
+            assert_eq!(engine.database.load().packed(1000), 0, "nothing is in tables yet");
+            for (number, piece) in value.chunks(4096).enumerate() {
+                let mut batch = Batch::default();
+                batch.put(number.to_be_bytes().to_vec(), piece.to_vec());
+                engine.write(&batch).unwrap();
+            }
+            assert!(engine.flush().unwrap());
+            let packed = engine.database.load().packed(1000);
+            assert!(expected.contains(&packed), "{packed} of 1000 bytes");
+        }
     }
 }
