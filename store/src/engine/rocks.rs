@@ -230,9 +230,12 @@ impl Database {
     fn may_merge(&self, free: u64, removed: u64) -> bool {
         let tables = self.bytes("rocksdb.live-sst-files-size");
         let mut merges = self.merges.lock();
-        let before = merges.removed;
+        let before = (merges.removed, merges.tables);
         let may = merges.consider(free, tables, removed);
-        if merges.removed != before
+        // Both: what is given back is told by how the tables shrink.
+        let counts = before.0 > 0 || merges.removed > 0;
+        if counts
+            && (merges.removed, merges.tables) != before
             && let Err(error) = remember_merges(&self.path, &merges)
         {
             tracing::debug!(%error, "how much was removed could not be written down");
@@ -240,8 +243,13 @@ impl Database {
         may
     }
 
-    /// How many bytes of tables so many bytes of keys and values are, by what is in the tables now: they are compressed.
+    /// How many bytes of tables so many bytes of keys and values are, by what is in the tables now: they are compressed. None when that is not
+    /// known: then less is merged than might be.
     fn packed(&self, bytes: u64) -> u64 {
+        if bytes == 0 {
+            // Most flushes, which need not look into all tables.
+            return 0;
+        }
         let property = self.db.property_value("rocksdb.aggregated-table-properties").ok().flatten();
         let told = property.unwrap_or_default();
         let number = |name: &str| {
@@ -249,7 +257,7 @@ impl Database {
             pairs.find(|(known, _)| *known == name).and_then(|(_, number)| number.parse::<u128>().ok())
         };
         let sizes = (number("raw key size"), number("raw value size"), number("data block size"));
-        let (Some(keys), Some(values), Some(blocks)) = sizes else { return bytes };
+        let (Some(keys), Some(values), Some(blocks)) = sizes else { return 0 };
         let packed = u128::from(bytes) * blocks / (keys + values).max(1);
         u64::try_from(packed).map_or(bytes, |packed| packed.min(bytes))
     }
@@ -486,6 +494,15 @@ mod tests {
         let engine = RocksEngine::open(directory.path()).unwrap();
         assert_eq!(removed(&engine), remembered);
         let database = engine.database.load().path.clone();
+        drop(engine);
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        batch.put(Bytes::from_static(b"more"), Bytes::from(vec![9; 4096]));
+        engine.write(&batch).unwrap();
+        assert!(engine.flush().unwrap());
+        assert!(engine.flush().unwrap());
+        let (known, now) =
+            (recall_merges(&database), engine.database.load().bytes("rocksdb.live-sst-files-size"));
+        assert_eq!(known.tables, now, "tables that have come since are known, too");
         drop(engine);
         let given_back = Merges { off: false, tables: 1 << 20, removed: 1 << 19 };
         remember_merges(&database, &given_back).unwrap();
