@@ -8,7 +8,7 @@ use store_client::{
 };
 
 use super::alarms::Raised;
-use super::layout::{self, LeaseRecord, Logged, Version};
+use super::layout::{self, Before, Done, LeaseRecord, Logged, Version};
 use super::{Error, Facts, facts, overlay::Overlay, recent::Recent, scan, times};
 use crate::engine::{Batch, Cursor, Reader};
 use crate::limits::TXN_READ_BYTES_MAX;
@@ -20,6 +20,28 @@ pub struct Revised {
     pub revision: Revision,
     /// The changes in the order they were made.
     pub changes: Vec<Change>,
+}
+
+/// A key as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// As clients see it, with its value only if that was asked for.
+    pub kv: KeyValue,
+    /// Bytes of its value, whether or not that was asked for.
+    pub value_bytes: u32,
+}
+
+impl Current {
+    /// Bytes of a value.
+    pub fn bytes_of(value: &[u8]) -> u32 {
+        u32::try_from(value.len()).expect("RECORD_BYTES_MAX is far less")
+    }
+
+    fn of(version: Version<'_>, key: impl FnOnce() -> Bytes, revision: i64, value: bool) -> Option<Self> {
+        let Version::Written { value: bytes, .. } = version else { return None };
+        let value_bytes = Self::bytes_of(bytes);
+        version.key_value(key, revision, value).map(|kv| Self { kv, value_bytes })
+    }
 }
 
 /// Why a command has no effect.
@@ -158,25 +180,25 @@ impl<'a> Draft<'a> {
     }
 
     /// Everything in a range, with or without values.
-    pub fn found(&mut self, keys: &KeyRange, value: bool) -> Result<Vec<KeyValue>, Error> {
+    pub fn found(&mut self, keys: &KeyRange, value: bool) -> Result<Vec<Current>, Error> {
         if let KeyRange::Key(key) = keys {
             return Ok(self.current(key, value)?.into_iter().collect());
         }
         let mut found = Vec::new();
         scan::visit(self.reader, &self.overlay, keys, self.newest(), &mut |group, revision, version| {
-            found.extend(version.key_value(|| layout::group_key(group), revision, value));
+            found.extend(Current::of(version, || layout::group_key(group), revision, value));
             std::ops::ControlFlow::Continue(())
         })?;
         Ok(found)
     }
 
     /// One key as it is now.
-    pub fn current(&mut self, key: &Bytes, value: bool) -> Result<Option<KeyValue>, Error> {
+    pub fn current(&mut self, key: &Bytes, value: bool) -> Result<Option<Current>, Error> {
         let start = layout::version_key(key, self.newest());
         let end = layout::key_end(key);
         if let Some((entry, Some(record))) = self.overlay.first(&start, &end) {
             let (_, revision) = layout::split_version_key(entry)?;
-            return Ok(Version::decode(record)?.key_value(|| key.clone(), revision, value));
+            return Ok(Current::of(Version::decode(record)?, || key.clone(), revision, value));
         }
         // Values are not kept.
         let known = self.recent.as_mut().filter(|_| !value).and_then(|recent| recent.get(key));
@@ -190,7 +212,7 @@ impl<'a> Draft<'a> {
         Ok(found)
     }
 
-    fn look_up(&mut self, key: &Bytes, start: &[u8], value: bool) -> Result<Option<KeyValue>, Error> {
+    fn look_up(&mut self, key: &Bytes, start: &[u8], value: bool) -> Result<Option<Current>, Error> {
         let reader = self.reader;
         let cursor = self.heads.get_or_insert_with(|| {
             let (lower, upper) = layout::table(layout::VERSIONS);
@@ -202,17 +224,18 @@ impl<'a> Draft<'a> {
         if group != &start[..start.len() - 8] {
             return Ok(None);
         }
-        Ok(Version::decode(record)?.key_value(|| key.clone(), revision, value))
+        Ok(Current::of(Version::decode(record)?, || key.clone(), revision, value))
     }
 
     /// Writes a key whose current state is `before`.
-    pub fn put(&mut self, key: &Bytes, value: &Bytes, lease: LeaseId, before: Option<&KeyValue>) {
+    pub fn put(&mut self, key: &Bytes, value: &Bytes, lease: LeaseId, before: Option<&Current>) {
         let revision = self.facts.revision + 1;
-        let created = before.map_or(revision, |kv| kv.create_revision.0);
-        let version = before.map_or(0, |kv| kv.version) + 1;
+        let was = before.map(|current| &current.kv);
+        let created = was.map_or(revision, |kv| kv.create_revision.0);
+        let version = was.map_or(0, |kv| kv.version) + 1;
         let record = Version::Written { age: revision - created, version, lease: lease.0, value };
-        self.write(key, record.encode(), false);
-        let held = before.map_or(LeaseId(0), |kv| kv.lease);
+        self.write(key, record.encode(), Done::Written, before);
+        let held = was.map_or(LeaseId(0), |kv| kv.lease);
         if held != lease {
             self.detach(held, key);
             if lease.0 != 0 {
@@ -231,20 +254,26 @@ impl<'a> Draft<'a> {
     }
 
     /// Deletes a key whose current state is `before`.
-    pub fn delete(&mut self, before: &KeyValue) {
-        if before.mod_revision.0 > self.facts.revision {
-            self.pass(&before.key);
+    pub fn delete(&mut self, before: &Current) {
+        let KeyValue { key, lease, .. } = &before.kv;
+        if before.kv.mod_revision.0 > self.facts.revision {
+            self.pass(key);
         }
-        self.write(&before.key, Version::Deleted.encode(), true);
-        self.detach(before.lease, &before.key);
+        self.write(key, Version::Deleted.encode(), Done::Deleted, Some(before));
+        self.detach(*lease, key);
         let mod_revision = Revision(self.facts.revision + 1);
-        let kv = KeyValue { key: before.key.clone(), mod_revision, ..KeyValue::default() };
+        let kv = KeyValue { key: key.clone(), mod_revision, ..KeyValue::default() };
         self.changes.push(Change { kind: ChangeKind::Delete, kv, prev_kv: None });
     }
 
-    fn write(&mut self, key: &Bytes, record: Bytes, deleted: bool) {
+    fn write(&mut self, key: &Bytes, record: Bytes, done: Done<'_>, before: Option<&Current>) {
         let revision = self.facts.revision + 1;
-        let logged = if deleted { Logged::Deleted(key) } else { Logged::Written(key) };
+        let before = before.and_then(|before| {
+            // What this transaction itself wrote is of the same revision, and knows what was before it.
+            let ago = Some(revision - before.kv.mod_revision.0).filter(|ago| *ago > 0)?;
+            Some(Before { ago, value_bytes: before.value_bytes.into() })
+        });
+        let logged = Logged { done, before, key };
         self.overlay.put(layout::version_key(key, revision).freeze(), record);
         self.overlay.put(log_key(revision, self.changes.len()), logged.encode());
     }
@@ -257,7 +286,11 @@ impl<'a> Draft<'a> {
         let written = self.overlay.get(&layout::version_key(key, revision)).cloned().flatten();
         let written = written.expect("what was written is pending");
         let version = Version::decode(&written).expect("it was encoded here");
-        self.overlay.put(log_key(revision, number), Logged::Passed(key, version).encode());
+        let at = log_key(revision, number);
+        let logged = self.overlay.get(&at).cloned().flatten().expect("what was written is logged");
+        let logged = Logged::decode(&logged).expect("it was encoded here");
+        let passed = Logged { done: Done::Passed(version), ..logged }.encode();
+        self.overlay.put(at, passed);
     }
 
     fn detach(&mut self, lease: LeaseId, key: &Bytes) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use store_client::{Change, ChangeKind, KeyRange, KeyValue, Revision};
 
 use super::draft::Revised;
-use super::layout::{self, Logged, Version};
+use super::layout::{self, Done, Logged, Version};
 use super::{Error, overlay::Overlay, scan};
 use crate::engine::Reader;
 use crate::limits::{WATCH_HISTORY_BYTES, WATCH_HISTORY_REVISIONS};
@@ -43,12 +43,12 @@ pub fn read(reader: &dyn Reader, keys: &KeyRange, start: i64, end: i64) -> Resul
             }
         }
         let logged = Logged::decode(record)?;
-        if keys.contains(logged.key()) {
-            let key = Bytes::copy_from_slice(logged.key());
-            let change = match logged {
-                Logged::Deleted(_) => Some(deletion(key, revision)),
-                Logged::Passed(_, version) => written(&version, &key, revision),
-                Logged::Written(_) => {
+        if keys.contains(logged.key) {
+            let key = Bytes::copy_from_slice(logged.key);
+            let change = match logged.done {
+                Done::Deleted => Some(deletion(key, revision)),
+                Done::Passed(version) => written(&version, &key, revision),
+                Done::Written => {
                     let at = layout::version_key(&key, revision);
                     versions.seek(&at)?;
                     // It may have been compacted meanwhile.

@@ -13,10 +13,12 @@
 //!
 //! | record of a change | |
 //! |---|---|
-//! | kind u8 | 1 written, 0 deleted, 2 written and deleted by the same transaction |
-//! | 2: varint | bytes of the key |
-//! | 0, 1: rest; 2: as long | key |
-//! | 2: rest | version record of what was written |
+//! | kind u8 | 3 written, 4 deleted, 5 written and deleted by the same transaction |
+//! | varint | how many revisions before the key had been written, 0 when it did not exist |
+//! | unless 0: varint | bytes of the value it had |
+//! | 5: varint | bytes of the key |
+//! | 3, 4: rest; 5: as long | key |
+//! | 5: rest | version record of what was written |
 
 use bytes::{BufMut, Bytes, BytesMut};
 use store_client::{KeyRange, KeyValue, LeaseId, Revision};
@@ -50,7 +52,10 @@ const REVISION_BYTES: usize = 8;
 
 const WRITTEN: u8 = 1;
 const DELETED: u8 = 0;
-const PASSED: u8 = 2;
+/// Not those of versions, and not those of records that did not say what was before.
+const LOGGED_WRITTEN: u8 = 3;
+const LOGGED_DELETED: u8 = 4;
+const LOGGED_PASSED: u8 = 5;
 
 /// Both ends of a table: `tag <= key < tag + 1`.
 pub fn table(tag: u8) -> ([u8; 1], [u8; 1]) {
@@ -221,59 +226,81 @@ pub fn log_revision(entry: &[u8]) -> Result<i64, Error> {
 
 /// What the log table says about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logged<'a> {
-    /// A key was written; how, its version of this revision tells.
-    Written(&'a [u8]),
-    /// A key was deleted.
-    Deleted(&'a [u8]),
-    /// A key was written by a transaction that deleted it afterwards: its version of this revision is the deletion.
-    Passed(&'a [u8], Version<'a>),
+pub struct Logged<'a> {
+    /// What was done.
+    pub done: Done<'a>,
+    /// The version that it made superfluous, if the key existed.
+    pub before: Option<Before>,
+    /// The key.
+    pub key: &'a [u8],
+}
+
+/// What was done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done<'a> {
+    /// It was written; how, its version of this revision tells.
+    Written,
+    /// It was deleted.
+    Deleted,
+    /// It was written by a transaction that deleted it afterwards: its version of this revision is the deletion.
+    Passed(Version<'a>),
+}
+
+/// A version that another one made superfluous. It is known by its change, so that compaction need not look for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// How many revisions ago it was written; at least one.
+    pub ago: i64,
+    /// Bytes of its value.
+    pub value_bytes: u64,
 }
 
 impl<'a> Logged<'a> {
     /// The record's bytes.
     pub fn encode(&self) -> Bytes {
-        let of = |kind, key: &[u8]| {
-            let mut out = BytesMut::with_capacity(1 + key.len());
-            out.put_u8(kind);
-            out.put_slice(key);
-            out.freeze()
-        };
-        match *self {
-            Self::Written(key) => of(WRITTEN, key),
-            Self::Deleted(key) => of(DELETED, key),
-            Self::Passed(key, version) => {
-                let mut out = BytesMut::new();
-                out.put_u8(PASSED);
-                put_varint(key.len() as u64, &mut out);
-                out.put_slice(key);
-                out.put_slice(&version.encode());
-                out.freeze()
+        let mut out = BytesMut::with_capacity(1 + 3 * 10 + self.key.len());
+        out.put_u8(match self.done {
+            Done::Written => LOGGED_WRITTEN,
+            Done::Deleted => LOGGED_DELETED,
+            Done::Passed(_) => LOGGED_PASSED,
+        });
+        match self.before {
+            None => out.put_u8(0),
+            Some(Before { ago, value_bytes }) => {
+                put_varint(unsigned(ago), &mut out);
+                put_varint(value_bytes, &mut out);
             }
         }
+        if let Done::Passed(version) = self.done {
+            put_varint(self.key.len() as u64, &mut out);
+            out.put_slice(self.key);
+            out.put_slice(&version.encode());
+        } else {
+            out.put_slice(self.key);
+        }
+        out.freeze()
     }
 
     /// Reads a record.
     pub fn decode(record: &'a [u8]) -> Result<Self, Error> {
         let corrupt = || Error::corrupt("log record", format!("{} bytes", record.len()));
-        match record.split_first() {
-            Some((&WRITTEN, key)) => Ok(Self::Written(key)),
-            Some((&DELETED, key)) => Ok(Self::Deleted(key)),
-            Some((&PASSED, mut rest)) => {
-                let length = take_varint(&mut rest).and_then(|length| usize::try_from(length).ok());
-                let parts = length.and_then(|length| rest.split_at_checked(length));
-                let (key, version) = parts.ok_or_else(corrupt)?;
-                Ok(Self::Passed(key, Version::decode(version)?))
+        let (kind, mut rest) = record.split_first().ok_or_else(corrupt)?;
+        let mut field = || take_varint(&mut rest).ok_or_else(corrupt);
+        let before = match field()? {
+            0 => None,
+            ago => Some(Before { ago: i64::try_from(ago).map_err(|_| corrupt())?, value_bytes: field()? }),
+        };
+        let (done, key) = match *kind {
+            LOGGED_WRITTEN => (Done::Written, rest),
+            LOGGED_DELETED => (Done::Deleted, rest),
+            LOGGED_PASSED => {
+                let length = usize::try_from(field()?).map_err(|_| corrupt())?;
+                let (key, version) = rest.split_at_checked(length).ok_or_else(corrupt)?;
+                (Done::Passed(Version::decode(version)?), key)
             }
-            Some((_, _)) | None => Err(corrupt()),
-        }
-    }
-
-    /// The key that was changed.
-    pub fn key(&self) -> &'a [u8] {
-        match *self {
-            Self::Written(key) | Self::Deleted(key) | Self::Passed(key, _) => key,
-        }
+            other => return Err(Error::corrupt("log record", format!("kind {other}"))),
+        };
+        Ok(Self { done, before, key })
     }
 }
 
@@ -399,13 +426,18 @@ mod tests {
         for broken in [&b""[..], b"\x02", b"\x01", b"\x01\xff"] {
             assert!(Version::decode(broken).is_err());
         }
-        let passed = Logged::Passed(b"key", version);
-        let written = b"\x02\x03key\x01\xac\x02\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01v";
+        let before = Some(Before { ago: 300, value_bytes: 5 });
+        let passed = Logged { done: Done::Passed(version), before, key: b"key" };
+        let written = b"\x05\xac\x02\x05\x03key\x01\xac\x02\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01v";
         assert_eq!(passed.encode().as_ref(), written);
-        for logged in [passed, Logged::Written(b"key"), Logged::Deleted(b"")] {
+        let written = Logged { done: Done::Written, before: None, key: b"key" };
+        assert_eq!(written.encode().as_ref(), b"\x03\x00key");
+        for logged in [passed, written, Logged { done: Done::Deleted, before, key: b"" }] {
             assert_eq!(Logged::decode(&logged.encode()).unwrap(), logged);
         }
-        for broken in [&b""[..], b"\x03key", b"\x02", b"\x02\x04key", b"\x02\x03key"] {
+        for broken in
+            [&b""[..], b"\x01key", b"\x03", b"\x03\x01", b"\x05\x00", b"\x05\x00\x04key", b"\x05\x00\x03key"]
+        {
             assert!(Logged::decode(broken).is_err());
         }
         let lease = LeaseRecord { granted_ttl_s: 60, renewed: 1000 };

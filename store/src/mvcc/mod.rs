@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | versions | `k`, escaped key, `!revision` u64 BE | see [`layout::Version`] |
-//! | log | `r`, revision u64 BE, number within the revision u32 BE | kind, key |
+//! | log | `r`, revision u64 BE, number within the revision u32 BE | see [`layout::Logged`] |
 //! | leases | `l`, lease u64 BE | granted time to live, index of the last renewal |
 //! | attachments | `a`, lease u64 BE, key | nothing |
 //! | times | `t`, moment u64 BE | revision, see [`times`] |

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use store_client::{Change, ChangeKind, KeyValue, LeaseId, Revision};
 
+use super::draft::Current;
+
 /// What a key takes besides its own bytes: a slot of a map that is not full, and what surrounds an allocation.
 const ENTRY_BYTES: usize = 112;
 
@@ -19,17 +21,20 @@ struct Head {
     mod_revision: Revision,
     version: i64,
     lease: LeaseId,
+    value_bytes: u32,
 }
 
 impl Head {
-    fn of(kv: &KeyValue) -> Self {
+    fn of(kv: &KeyValue, value_bytes: u32) -> Self {
         let KeyValue { create_revision, mod_revision, version, lease, .. } = *kv;
-        Self { create_revision, mod_revision, version, lease }
+        Self { create_revision, mod_revision, version, lease, value_bytes }
     }
 
-    fn key_value(self, key: &Bytes) -> KeyValue {
-        let Self { create_revision, mod_revision, version, lease } = self;
-        KeyValue { key: key.clone(), value: Bytes::new(), create_revision, mod_revision, version, lease }
+    fn current(self, key: &Bytes) -> Current {
+        let Self { create_revision, mod_revision, version, lease, value_bytes } = self;
+        let key = key.clone();
+        let kv = KeyValue { key, value: Bytes::new(), create_revision, mod_revision, version, lease };
+        Current { kv, value_bytes }
     }
 }
 
@@ -52,7 +57,7 @@ impl Recent {
     }
 
     /// What a key is: nothing when that is not known, and nothing inside when there is no such key.
-    pub fn get(&mut self, key: &Bytes) -> Option<Option<KeyValue>> {
+    pub fn get(&mut self, key: &Bytes) -> Option<Option<Current>> {
         let head = match self.young.get(&key[..]) {
             Some(head) => *head,
             None => {
@@ -61,13 +66,13 @@ impl Recent {
                 head
             }
         };
-        Some(head.map(|head| head.key_value(key)))
+        Some(head.map(|head| head.current(key)))
     }
 
     /// Notes what the engine says of a key.
-    pub fn note(&mut self, key: &Bytes, now: Option<&KeyValue>) {
+    pub fn note(&mut self, key: &Bytes, now: Option<&Current>) {
         self.old.remove(&key[..]);
-        self.insert(key[..].into(), now.map(Head::of));
+        self.insert(key[..].into(), now.map(|now| Head::of(&now.kv, now.value_bytes)));
     }
 
     fn insert(&mut self, key: Box<[u8]>, head: Option<Head>) {
@@ -90,7 +95,7 @@ impl Recent {
         };
         if let Some(head) = known {
             *head = match change.kind {
-                ChangeKind::Put => Some(Head::of(&change.kv)),
+                ChangeKind::Put => Some(Head::of(&change.kv, Current::bytes_of(&change.kv.value))),
                 ChangeKind::Delete => None,
             };
         }
@@ -110,13 +115,15 @@ mod tests {
         Bytes::copy_from_slice(&number.to_be_bytes())
     }
 
-    fn written(number: u32, revision: i64) -> KeyValue {
+    fn written(number: u32, revision: i64) -> Current {
         let revision = Revision(revision);
-        KeyValue { key: key(number), mod_revision: revision, version: 1, ..KeyValue::default() }
+        let kv = KeyValue { key: key(number), mod_revision: revision, version: 1, ..KeyValue::default() };
+        Current { kv, value_bytes: 3 }
     }
 
-    fn change(kind: ChangeKind, kv: KeyValue) -> Change {
-        Change { kind, kv, prev_kv: None }
+    fn change(kind: ChangeKind, now: Current) -> Change {
+        let value = Bytes::from_static(b"abc");
+        Change { kind, kv: KeyValue { value, ..now.kv }, prev_kv: None }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Removing versions that compaction has made unreadable.
 //!
 //! Compaction is a replicated fact that takes effect at once; the removal is this member's own housekeeping and may lag.
-//! It walks the log table: each change makes the version before it superfluous, and is itself superfluous once it
-//! is a deletion. What happened at the compacted revision itself stays, because a watch may start there. It only
-//! touches what no command looks at, so it runs beside them.
+//! It walks the log table: each change makes the version before it superfluous, which it names, and is itself superfluous
+//! once it is a deletion. What happened at the compacted revision itself stays, because a watch may start there. It only
+//! touches what no command looks at, so it runs beside them; and it does not look at the versions, which are all of the
+//! data and no longer in memory, so that commands have the disk and the processor.
 
 use super::Error;
-use super::layout::{self, Logged};
-use crate::engine::{Batch, Cursor, Engine};
+use super::layout::{self, Done, Logged};
+use crate::engine::{Batch, Engine};
 use crate::limits::SCRUB_REVISIONS_PER_BATCH;
 use crate::mvcc::facts;
 
@@ -16,7 +17,7 @@ use crate::mvcc::facts;
 pub struct Step {
     /// Whether there is more.
     pub more: bool,
-    /// Bytes of the versions that were removed.
+    /// Bytes of the versions that were removed, about.
     pub bytes: u64,
 }
 
@@ -28,9 +29,7 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<Step, Error> {
         return Ok(Step { more: false, bytes: 0 });
     }
     let (lower, upper) = (layout::log_start(from), layout::log_start(compacted + 1));
-    let mut log = reader.cursor(&lower, &upper);
-    let (first, last) = layout::table(layout::VERSIONS);
-    let mut versions = reader.cursor(&first, &last);
+    let mut log = reader.passing(&lower, &upper);
     let mut batch = Batch::default();
     let mut bytes = 0;
     let (mut reached, mut revisions) = (from, 0);
@@ -48,8 +47,16 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<Step, Error> {
             reached = revision;
         }
         let logged = Logged::decode(record)?;
-        let (deleted, key) = (matches!(logged, Logged::Deleted(_)), logged.key());
-        bytes += remove_older(versions.as_mut(), key, revision, from, &mut batch)?;
+        let (deleted, key) = (matches!(logged.done, Done::Deleted), logged.key);
+        // What is before those of `from` was removed with them.
+        if let Some(before) = logged.before.filter(|_| revision > from) {
+            let older = revision.checked_sub(before.ago).filter(|older| *older > 0);
+            let older =
+                older.ok_or_else(|| Error::corrupt("log record", format!("{} before", before.ago)))?;
+            let version = layout::version_key(key, older).freeze();
+            bytes += version.len() as u64 + before.value_bytes;
+            batch.delete(version);
+        }
         if revision < compacted {
             batch.delete(bytes::Bytes::copy_from_slice(entry));
             if deleted {
@@ -68,39 +75,11 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<Step, Error> {
     Ok(Step { more: false, bytes })
 }
 
-/// Removes the versions of a key before a revision; returns how many bytes they took. Changes since `from` are walked themselves and remove
-/// what is before them: for each of them to pass all of those would be quadratic, as the batch is not written yet.
-fn remove_older(
-    versions: &mut dyn Cursor,
-    key: &[u8],
-    revision: i64,
-    from: i64,
-    batch: &mut Batch,
-) -> Result<u64, Error> {
-    let mut bytes = 0;
-    let start = layout::version_key(key, revision - 1);
-    let group = &start[..start.len() - 8];
-    versions.seek(&start)?;
-    while let Some((entry, record)) = versions.entry() {
-        if !entry.starts_with(group) {
-            break;
-        }
-        bytes += (entry.len() + record.len()) as u64;
-        batch.delete(bytes::Bytes::copy_from_slice(entry));
-        let (_, older) = layout::split_version_key(entry)?;
-        if older >= from {
-            break;
-        }
-        versions.next()?;
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::memory::MemoryEngine;
-    use crate::mvcc::layout::Version;
+    use crate::mvcc::layout::{Before, Version};
 
     const VALUE: [u8; 100] = [7; 100];
 
@@ -112,7 +91,12 @@ mod tests {
             let key: &[u8] = if revision == 1 { b"cold" } else { b"hot" };
             let version = Version::Written { age: 0, version: 1, lease: 0, value: &VALUE };
             batch.put(layout::version_key(key, revision).freeze(), version.encode());
-            batch.put(layout::log_key(revision, 0).freeze(), Logged::Written(key).encode());
+            let before = Before { ago: 1, value_bytes: VALUE.len() as u64 };
+            let before = Some(before).filter(|_| revision > 2);
+            batch.put(
+                layout::log_key(revision, 0).freeze(),
+                Logged { done: Done::Written, before, key }.encode(),
+            );
         }
         engine.write(&batch).unwrap();
         engine
@@ -146,8 +130,7 @@ mod tests {
                 }
             }
             assert_eq!(versions(&engine), 2, "the newest of each key");
-            let version = Version::Written { age: 0, version: 1, lease: 0, value: &VALUE };
-            let each = (layout::version_key(b"hot", 2).len() + version.encode().len()) as u64;
+            let each = (layout::version_key(b"hot", 2).len() + VALUE.len()) as u64;
             assert_eq!(bytes, (revisions - 2) as u64 * each);
         }
     }

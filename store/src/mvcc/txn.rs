@@ -34,7 +34,7 @@ impl Draft<'_> {
         for compare in &txn.compare {
             let value = matches!(compare.target, store_client::Target::Value(_));
             let found = self.found(&compare.keys, value)?;
-            if !compare.holds(&found) {
+            if !compare.holds(found.iter().map(|current| &current.kv)) {
                 succeeded = false;
                 break;
             }
@@ -96,11 +96,11 @@ impl Draft<'_> {
             Op::Range(range) => Ok(OpResult::Range(self.range(range)?)),
             Op::Put { key, value, lease, prev_kv, ignore_value, ignore_lease } => {
                 let before = self.current(key, *prev_kv || *ignore_value)?;
-                let kept = before.as_ref();
+                let kept = before.as_ref().map(|current| &current.kv);
                 let value = kept.filter(|_| *ignore_value).map_or(value, |kv| &kv.value);
                 let lease = kept.filter(|_| *ignore_lease).map_or(*lease, |kv| kv.lease);
-                self.put(key, value, lease, kept);
-                Ok(OpResult::Put { prev_kv: before.filter(|_| *prev_kv) })
+                self.put(key, value, lease, before.as_ref());
+                Ok(OpResult::Put { prev_kv: before.filter(|_| *prev_kv).map(|current| current.kv) })
             }
             Op::Delete { keys, prev_kv } => {
                 let found = self.found(keys, *prev_kv)?;
@@ -108,7 +108,8 @@ impl Draft<'_> {
                     self.delete(before);
                 }
                 let deleted = i64::try_from(found.len()).expect("fewer keys than i64 counts");
-                Ok(OpResult::Delete { deleted, prev_kvs: if *prev_kv { found } else { Vec::new() } })
+                let prev_kvs = found.into_iter().filter(|_| *prev_kv).map(|current| current.kv).collect();
+                Ok(OpResult::Delete { deleted, prev_kvs })
             }
             Op::Txn(_) => unreachable!("planned as a nested plan"),
         }

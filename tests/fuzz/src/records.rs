@@ -4,7 +4,7 @@ use bytes::Bytes;
 use store::auth::password::{self, Hashed};
 use store::auth::{Caller, Change, Permission, PermissionKind, token};
 use store::machine::{command::Command, response::Response};
-use store::mvcc::layout::{self, LeaseRecord, Logged, Version};
+use store::mvcc::layout::{self, Before, Done, LeaseRecord, Logged, Version};
 use store_client::{
     Compare, KeyRange, KeyValue, LeaseId, Op, OpResult, Order, Range, RangeResult, Revision, Target, Txn,
     TxnResult,
@@ -183,16 +183,17 @@ pub fn state_record(bytes: &[u8]) {
 
 /// One of each.
 pub fn state_record_seeds() -> Vec<Vec<u8>> {
+    let version = Version::Written { age: 0, version: 1, lease: 7, value: b"value" };
+    let before = Before { ago: 300, value_bytes: 5 };
     vec![
         Version::Written { age: 300, version: 2, lease: -1, value: b"value" }.encode().to_vec(),
         Version::Deleted.encode().to_vec(),
         LeaseRecord { granted_ttl_s: 60, renewed: 1000 }.encode().to_vec(),
         layout::version_key(b"a\0b", 77).to_vec(),
         layout::log_key(5, 1).to_vec(),
-        Logged::Deleted(b"key").encode().to_vec(),
-        Logged::Passed(b"key", Version::Written { age: 0, version: 1, lease: 7, value: b"value" })
-            .encode()
-            .to_vec(),
+        Logged { done: Done::Written, before: None, key: b"key" }.encode().to_vec(),
+        Logged { done: Done::Deleted, before: Some(before), key: b"key" }.encode().to_vec(),
+        Logged { done: Done::Passed(version), before: Some(before), key: b"key" }.encode().to_vec(),
         layout::lease_key(-7).to_vec(),
         layout::attachment_key(7, b"key").to_vec(),
     ]
