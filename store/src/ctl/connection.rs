@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proto::etcd::etcdserverpb::kv_client::KvClient;
+use proto::etcd::etcdserverpb::lease_client::LeaseClient;
+use proto::etcd::etcdserverpb::watch_client::WatchClient;
 use proto::etcd::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use store_client::Denial;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -13,6 +16,7 @@ use tonic::{Request, Status};
 
 use super::{Error, discovery, prompt, unverified};
 use crate::cli::duration;
+use crate::limits::RANGE_BYTES_MAX;
 
 /// Where the store is; as etcdctl's flags.
 #[derive(Clone, Debug, clap::Args)]
@@ -118,6 +122,12 @@ pub struct Connection {
         hide_short_help = true
     )]
     pub keepalive_timeout: Duration,
+    /// Largest request that is sent, in bytes; 0 leaves that to the members.
+    #[arg(long, env = "ETCDCTL_MAX_REQUEST_BYTES", default_value_t = 0, hide_short_help = true)]
+    pub max_request_bytes: usize,
+    /// Largest answer that is taken, in bytes; 0 leaves that to the members.
+    #[arg(long, env = "ETCDCTL_MAX_RECV_BYTES", default_value_t = 0, hide_short_help = true)]
+    pub max_recv_bytes: usize,
 }
 
 /// A connection on which a user, or nobody, asks.
@@ -146,6 +156,30 @@ impl Connection {
     /// Connects for calls whose answers take as long as they take: locks, elections.
     pub async fn connect_to_wait(&self) -> Result<Line, Error> {
         self.line(None).await
+    }
+
+    /// Asks for keys on a line.
+    pub fn keys(&self, line: Line) -> KvClient<Line> {
+        let (sent, taken) = self.message_bytes_max();
+        KvClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    /// Asks for changes of keys on a line.
+    pub fn changes(&self, line: Line) -> WatchClient<Line> {
+        let (sent, taken) = self.message_bytes_max();
+        WatchClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    /// Asks for leases on a line.
+    pub fn leases(&self, line: Line) -> LeaseClient<Line> {
+        let (sent, taken) = self.message_bytes_max();
+        LeaseClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    /// The largest messages that are sent and taken.
+    fn message_bytes_max(&self) -> (usize, usize) {
+        let or = |given, otherwise| if given == 0 { otherwise } else { given };
+        (or(self.max_request_bytes, usize::MAX), or(self.max_recv_bytes, 2 * RANGE_BYTES_MAX))
     }
 
     /// A connection for each endpoint alone.

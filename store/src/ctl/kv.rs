@@ -4,7 +4,6 @@ use std::io::Write;
 
 use bytes::Bytes;
 use proto::etcd::etcdserverpb as pb;
-use proto::etcd::etcdserverpb::kv_client::KvClient;
 use tokio::io::AsyncReadExt;
 
 use super::kv_answers::{self, Style};
@@ -71,21 +70,20 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
             if let Some(at) = at {
                 request.revision = crate::history::ctl::revision_at(line.clone(), &at).await?;
             }
-            let mut client =
-                KvClient::new(line).max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
-            let answer = client.range(request).await?.into_inner();
+            let answer = common.connection.keys(line).range(request).await?.into_inner();
             common.print(&kv_answers::get(&answer, get.style(common.hex)), out)
         }
         Command::Put { common, put } => {
             let typed = if put.wants_input() { Some(all(input).await?) } else { None };
             let request = put.request(typed)?;
-            let answer = KvClient::new(common.connection.connect().await?).put(request).await?.into_inner();
+            let line = common.connection.connect().await?;
+            let answer = common.connection.keys(line).put(request).await?.into_inner();
             common.print(&kv_answers::put(&answer, style(&common)), out)
         }
         Command::Del { common, del } => {
             let request = del.request()?;
-            let answer =
-                KvClient::new(common.connection.connect().await?).delete_range(request).await?.into_inner();
+            let line = common.connection.connect().await?;
+            let answer = common.connection.keys(line).delete_range(request).await?.into_inner();
             common.print(&kv_answers::delete(&answer, style(&common)), out)
         }
         Command::Watch { common, watch } => watch::run(&common, watch, input, out).await,
@@ -95,7 +93,7 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
                 true => common.connection.connect_to_wait().await?,
                 false => common.connection.connect().await?,
             };
-            let answer = KvClient::new(line).compact(request).await?.into_inner();
+            let answer = common.connection.keys(line).compact(request).await?.into_inner();
             common.done(format!("compacted revision {revision}\n"), answer.header.as_ref(), out)
         }
     }

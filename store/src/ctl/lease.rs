@@ -4,7 +4,6 @@ use std::io::Write;
 use std::time::Duration;
 
 use proto::etcd::etcdserverpb as pb;
-use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -63,7 +62,7 @@ pub enum Command {
 pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     match command {
         Command::Grant { common, ttl } => {
-            let mut client = LeaseClient::new(common.connection.connect().await?);
+            let mut client = common.connection.leases(common.connection.connect().await?);
             let answer = client.lease_grant(pb::LeaseGrantRequest { ttl, id: 0 }).await?.into_inner();
             let mut message = header(answer.header.as_ref());
             message["ID"] = answer.id.into();
@@ -74,18 +73,18 @@ pub async fn run(command: Command, out: &mut (dyn Write + Send)) -> Result<(), E
             common.print(&Answer::new(simple, message, fields).sent(&answer), out)
         }
         Command::Revoke { common, lease } => {
-            let mut client = LeaseClient::new(common.connection.connect().await?);
+            let mut client = common.connection.leases(common.connection.connect().await?);
             let answer = client.lease_revoke(pb::LeaseRevokeRequest { id: lease }).await?.into_inner();
             common.done(format!("lease {lease:016x} revoked\n"), answer.header.as_ref(), out)
         }
         Command::Timetolive { common, lease, keys } => {
-            let mut client = LeaseClient::new(common.connection.connect().await?);
+            let mut client = common.connection.leases(common.connection.connect().await?);
             let request = pb::LeaseTimeToLiveRequest { id: lease, keys };
             let answer = client.lease_time_to_live(request).await?.into_inner();
             common.print(&left(&common, &answer, keys), out)
         }
         Command::List { common } => {
-            let mut client = LeaseClient::new(common.connection.connect().await?);
+            let mut client = common.connection.leases(common.connection.connect().await?);
             let answer = client.lease_leases(pb::LeaseLeasesRequest {}).await?.into_inner();
             let ids = answer.leases.iter().map(|lease| lease.id);
             let mut fields = common.fields(answer.header.as_ref());
@@ -151,7 +150,7 @@ async fn keep_alive(
         requests.send(pb::LeaseKeepAliveRequest { id: lease }).await.map_err(|_| gone())
     };
     ask(&requests).await?;
-    let mut client = LeaseClient::new(common.connection.connect().await?);
+    let mut client = common.connection.leases(common.connection.connect().await?);
     let mut answers = client.lease_keep_alive(queue).await?.into_inner();
     while let Some(answer) = answers.message().await? {
         if answer.ttl <= 0 {

@@ -21,7 +21,6 @@ use tokio::time::MissedTickBehavior;
 
 use super::session::interrupted;
 use super::{Connection, Error, Line};
-use crate::limits::RANGE_BYTES_MAX;
 
 /// Keys of one page of the source.
 const PAGE_KEYS: i64 = 1000;
@@ -84,8 +83,9 @@ pub async fn run(mirror: Mirror, out: &mut (dyn Write + Send)) -> Result<(), Err
 
 async fn copy(mirror: &Mirror, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     let source = mirror.connection.connect().await?;
+    let destination = mirror.destination();
     let mut copy = Copy {
-        destination: KvClient::new(mirror.destination().connect().await?),
+        destination: destination.keys(destination.connect().await?),
         renaming: mirror.renaming(),
         ops_max: usize::try_from(mirror.max_txn_ops).unwrap_or(usize::MAX),
         batch: Batch::default(),
@@ -93,9 +93,9 @@ async fn copy(mirror: &Mirror, out: &mut (dyn Write + Send)) -> Result<(), Error
     };
     let revision = match mirror.rev {
         rev if rev > 0 => rev - 1,
-        _ => copy.base(source.clone(), &mirror.prefix).await?,
+        _ => copy.base(mirror.connection.keys(source.clone()), &mirror.prefix).await?,
     };
-    copy.changes(source, &mirror.prefix, revision + 1, out).await
+    copy.changes(mirror.connection.changes(source), &mirror.prefix, revision + 1, out).await
 }
 
 impl Mirror {
@@ -174,8 +174,7 @@ struct Copy {
 
 impl Copy {
     /// Copies what there is, and says at which revision that was.
-    async fn base(&mut self, source: Line, prefix: &str) -> Result<i64, Error> {
-        let mut source = KvClient::new(source).max_decoding_message_size(2 * RANGE_BYTES_MAX);
+    async fn base(&mut self, mut source: KvClient<Line>, prefix: &str) -> Result<i64, Error> {
         let (mut key, range_end) = range(prefix);
         let mut revision = 0;
         loop {
@@ -207,7 +206,7 @@ impl Copy {
     /// Copies changes as they happen.
     async fn changes(
         &mut self,
-        source: Line,
+        mut source: WatchClient<Line>,
         prefix: &str,
         from: i64,
         out: &mut (dyn Write + Send),
@@ -218,8 +217,7 @@ impl Copy {
         // The queue stays open as long as the watch.
         let first = tokio_stream::once(pb::WatchRequest { request_union: union });
         let requests = tokio_stream::StreamExt::chain(first, tokio_stream::pending());
-        let mut client = WatchClient::new(source).max_decoding_message_size(2 * RANGE_BYTES_MAX);
-        let mut answers = client.watch(requests).await?.into_inner();
+        let mut answers = source.watch(requests).await?.into_inner();
         let mut count = tokio::time::interval(COUNT_INTERVAL);
         count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         count.reset();

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use clap::Parser;
 use proto::etcd::etcdserverpb as pb;
 use proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
-use proto::etcd::etcdserverpb::kv_client::KvClient;
 use proto::etcd::etcdserverpb::request_op::Request;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
@@ -65,9 +64,8 @@ pub async fn run(
     let success = requests(section("success requests (get, put, del)").await?)?;
     let failure = requests(section("failure requests (get, put, del)").await?)?;
     let request = pb::TxnRequest { compare, success, failure };
-    let mut client = KvClient::new(common.connection.connect().await?)
-        .max_decoding_message_size(crate::limits::RANGE_BYTES_MAX * 2);
-    let answer = client.txn(request).await?.into_inner();
+    let line = common.connection.connect().await?;
+    let answer = common.connection.keys(line).txn(request).await?.into_inner();
     let style = Style { hex: common.hex, ..Style::default() };
     common.print(&kv_answers::txn(&answer, style), out)
 }

@@ -12,7 +12,6 @@ use std::process::Stdio;
 
 use clap::Parser;
 use proto::etcd::etcdserverpb as pb;
-use proto::etcd::etcdserverpb::watch_client::WatchClient;
 use proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use proto::etcd::mvccpb;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
@@ -181,8 +180,8 @@ impl Stream {
     async fn begin(common: &Common, first: RequestUnion) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(QUEUE);
         requests.send(sent(first)).await.map_err(|_| gone())?;
-        let mut client = WatchClient::new(common.connection.connect().await?);
-        let answers = client.watch(ReceiverStream::new(queue)).await?.into_inner();
+        let line = common.connection.connect().await?;
+        let answers = common.connection.changes(line).watch(ReceiverStream::new(queue)).await?.into_inner();
         Ok(Self { requests, answers })
     }
 

@@ -161,6 +161,25 @@ async fn keys_are_written_read_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_as_large_as_members_make_them_unless_told_otherwise() {
+    let store = start().await;
+    let value = "v".repeat(1 << 20);
+    for key in ["k1", "k2", "k3", "k4", "k5"] {
+        assert_eq!(store.ask_with(&["kv", "put", key], &value).await.as_deref(), Ok("OK\n"));
+    }
+    let refused = store.ask("kv get --prefix k --max-recv-bytes 4194304").await.unwrap_err();
+    assert!(refused.contains("the limit is: 4194304 bytes"), "{refused}");
+    let refused = store.ask_with(&["kv", "put", "k6", "--max-request-bytes", "1000"], &value).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let deleted = store.ask("kv del --prefix k --prev-kv").await.unwrap();
+    assert_eq!(deleted.len(), "5\n".len() + 5 * ("k1\n".len() + value.len() + 1));
+    // One change of the watch is five deletions, each with what was there.
+    let words = ["kv", "watch", "--prefix", "k", "--rev", "7", "--prev-kv"];
+    let seen = store.see(&words, |text| text.matches("DELETE").count() == 5).await;
+    assert!(seen.len() > 5 * value.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mistakes_are_named() {
     let store = start().await;
     let cases = [
