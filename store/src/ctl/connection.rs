@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use prost::Message;
 use proto::etcd::etcdserverpb::kv_client::KvClient;
 use proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use proto::etcd::etcdserverpb::watch_client::WatchClient;
@@ -160,26 +161,32 @@ impl Connection {
 
     /// Asks for keys on a line.
     pub fn keys(&self, line: Line) -> KvClient<Line> {
-        let (sent, taken) = self.message_bytes_max();
-        KvClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+        KvClient::new(line).max_decoding_message_size(self.answer_bytes_max())
     }
 
     /// Asks for changes of keys on a line.
     pub fn changes(&self, line: Line) -> WatchClient<Line> {
-        let (sent, taken) = self.message_bytes_max();
-        WatchClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+        WatchClient::new(line).max_decoding_message_size(self.answer_bytes_max())
     }
 
     /// Asks for leases on a line.
     pub fn leases(&self, line: Line) -> LeaseClient<Line> {
-        let (sent, taken) = self.message_bytes_max();
-        LeaseClient::new(line).max_encoding_message_size(sent).max_decoding_message_size(taken)
+        LeaseClient::new(line).max_decoding_message_size(self.answer_bytes_max())
     }
 
-    /// The largest messages that are sent and taken.
-    fn message_bytes_max(&self) -> (usize, usize) {
-        let or = |given, otherwise| if given == 0 { otherwise } else { given };
-        (or(self.max_request_bytes, usize::MAX), or(self.max_recv_bytes, 2 * RANGE_BYTES_MAX))
+    fn answer_bytes_max(&self) -> usize {
+        if self.max_recv_bytes == 0 { 2 * RANGE_BYTES_MAX } else { self.max_recv_bytes }
+    }
+
+    /// A request, unless it is larger than --max-request-bytes. Asked before it is sent: a limit of the transport ends the stream, and
+    /// the caller learns no more than that.
+    pub fn sendable<M: Message>(&self, request: M) -> Result<M, Error> {
+        let (bytes, max) = (request.encoded_len(), self.max_request_bytes);
+        if max != 0 && bytes > max {
+            let words = format!("trying to send message larger than max ({bytes} vs. {max})");
+            return Err(Status::resource_exhausted(words).into());
+        }
+        Ok(request)
     }
 
     /// A connection for each endpoint alone.

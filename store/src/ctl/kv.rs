@@ -66,7 +66,7 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
         Command::Past(command) => crate::history::ctl::run(command, out).await,
         Command::Get { common, get, at } => {
             let line = common.connection.connect().await?;
-            let mut request = get.request()?;
+            let mut request = common.connection.sendable(get.request()?)?;
             if let Some(at) = at {
                 request.revision = crate::history::ctl::revision_at(line.clone(), &at).await?;
             }
@@ -75,13 +75,13 @@ pub async fn run(command: Command, input: Input<'_>, out: &mut (dyn Write + Send
         }
         Command::Put { common, put } => {
             let typed = if put.wants_input() { Some(all(input).await?) } else { None };
-            let request = put.request(typed)?;
+            let request = common.connection.sendable(put.request(typed)?)?;
             let line = common.connection.connect().await?;
             let answer = common.connection.keys(line).put(request).await?.into_inner();
             common.print(&kv_answers::put(&answer, style(&common)), out)
         }
         Command::Del { common, del } => {
-            let request = del.request()?;
+            let request = common.connection.sendable(del.request()?)?;
             let line = common.connection.connect().await?;
             let answer = common.connection.keys(line).delete_range(request).await?.into_inner();
             common.print(&kv_answers::delete(&answer, style(&common)), out)

@@ -85,7 +85,8 @@ async fn copy(mirror: &Mirror, out: &mut (dyn Write + Send)) -> Result<(), Error
     let source = mirror.connection.connect().await?;
     let destination = mirror.destination();
     let mut copy = Copy {
-        destination: destination.keys(destination.connect().await?),
+        keys: destination.keys(destination.connect().await?),
+        destination,
         renaming: mirror.renaming(),
         ops_max: usize::try_from(mirror.max_txn_ops).unwrap_or(usize::MAX),
         batch: Batch::default(),
@@ -165,7 +166,8 @@ impl Batch {
 }
 
 struct Copy {
-    destination: KvClient<Line>,
+    destination: Connection,
+    keys: KvClient<Line>,
     renaming: Renaming,
     ops_max: usize,
     batch: Batch,
@@ -278,7 +280,8 @@ impl Copy {
             return Ok(());
         }
         let count = ops.len() as u64;
-        self.destination.txn(pb::TxnRequest { success: ops, ..Default::default() }).await?;
+        let request = pb::TxnRequest { success: ops, ..Default::default() };
+        self.keys.txn(self.destination.sendable(request)?).await?;
         self.copied += count;
         Ok(())
     }

@@ -63,7 +63,7 @@ pub async fn run(
     let requests = |lines: Vec<String>| lines.iter().map(|line| request(line)).collect::<Result<_, _>>();
     let success = requests(section("success requests (get, put, del)").await?)?;
     let failure = requests(section("failure requests (get, put, del)").await?)?;
-    let request = pb::TxnRequest { compare, success, failure };
+    let request = common.connection.sendable(pb::TxnRequest { compare, success, failure })?;
     let line = common.connection.connect().await?;
     let answer = common.connection.keys(line).txn(request).await?.into_inner();
     let style = Style { hex: common.hex, ..Style::default() };

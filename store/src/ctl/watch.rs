@@ -179,7 +179,7 @@ impl Stream {
     /// Opens it with a first request: there are members that say nothing before they are asked.
     async fn begin(common: &Common, first: RequestUnion) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(QUEUE);
-        requests.send(sent(first)).await.map_err(|_| gone())?;
+        requests.send(common.connection.sendable(sent(first))?).await.map_err(|_| gone())?;
         let line = common.connection.connect().await?;
         let answers = common.connection.changes(line).watch(ReceiverStream::new(queue)).await?.into_inner();
         Ok(Self { requests, answers })
