@@ -48,8 +48,16 @@ fn a_killed_leader_stops_no_rollout_and_no_container() -> anyhow::Result<()> {
     let back = if leader == "server-1" { "kontiki".to_owned() } else { format!("kontiki-{leader}") };
     ensure!(cluster.kubectl_at(&back, &["get", "configmap", "after", "-o", "name"], None)?.contains("after"));
     let now = cluster.get(&["pod", "witness"])?["status"]["containerStatuses"][0].clone();
-    ensure!(now["containerID"] == container["containerID"] && now["restartCount"] == 0, "{now}");
+    let same = now["containerID"] == container["containerID"] && now["restartCount"] == 0;
+    ensure!(same, "{now}\n{}", last_words(&cluster));
     Ok(())
+}
+
+/// What the witness said before it ended, and now.
+fn last_words(cluster: &Cluster) -> String {
+    let said =
+        [&["logs", "witness", "--previous"][..], &["logs", "witness"]].map(|words| cluster.kubectl(words));
+    said.map(|said| said.unwrap_or_else(|error| format!("{error:#}"))).join("\n")
 }
 
 const WITNESS: &str = "
