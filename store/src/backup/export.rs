@@ -32,6 +32,7 @@ const END: [u8; 1] = [0xff];
 /// twice, because the header says how long the image is and what its hash is; what is written meanwhile is not
 /// seen. Blocks.
 pub fn export(reader: &dyn Reader, origin: Origin, sink: &mut Sink<'_>) -> Result<Option<Header>, Error> {
+    facts::check_format(reader)?;
     let mut cursor = reader.passing(b"", &END);
     let header = survey(cursor.as_mut(), origin)?;
     let mut left = header.bytes;

@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(bytes.len() % 512, 32, "etcdctl expects a checksum behind whole sectors");
             assert_eq!(read(&bytes).unwrap(), (header, count));
         }
-        let golden = b"KNTKIMG\n\x01\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0";
+        let golden = b"KNTKIMG\n\x01\0\0\0\x02\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0";
         assert!(image(0).1.starts_with(golden));
     }
 

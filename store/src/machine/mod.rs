@@ -492,6 +492,9 @@ impl From<Broken> for StateMachineError {
             Broken::Mvcc(mvcc::Error::Engine(error)) | Broken::Engine(error) => {
                 Self::Storage { action: error.action, source: Box::new(error) }
             }
+            Broken::Mvcc(error @ mvcc::Error::Format { .. }) => {
+                Self::Storage { action: "read the state", source: Box::new(error) }
+            }
             Broken::Codec(error) => Self::Corrupt { what: "command", detail: error.to_string() },
         }
     }

@@ -12,8 +12,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Error, layout};
 use crate::engine::{Batch, Reader};
 
-/// Version of the layout this code reads and writes.
-pub const FORMAT: u8 = 1;
+/// Version of the layout this code reads and writes. In the first, records of changes did not name the version before.
+pub const FORMAT: u8 = 2;
 
 const NAME_FORMAT: &[u8] = b"format";
 const NAME_NOW: &[u8] = b"now";
@@ -47,13 +47,18 @@ pub fn position_key() -> Bytes {
     name(NAME_POSITION)
 }
 
+/// Refuses a layout of another version.
+pub fn check_format(reader: &dyn Reader) -> Result<(), Error> {
+    match reader.get(&name(NAME_FORMAT))?.as_deref() {
+        None | Some([FORMAT]) => Ok(()),
+        Some([found]) => Err(Error::Format { found: *found }),
+        Some(found) => Err(Error::corrupt("format", format!("{found:?}"))),
+    }
+}
+
 /// Reads where the store stands; refuses a layout of another version.
 pub fn read(reader: &dyn Reader) -> Result<Facts, Error> {
-    if let Some(format) = reader.get(&name(NAME_FORMAT))?
-        && format.as_ref() != [FORMAT]
-    {
-        return Err(Error::corrupt("format", format!("this version reads {FORMAT}, found {format:?}")));
-    }
+    check_format(reader)?;
     let Some(now) = reader.get(&name(NAME_NOW))? else { return Ok(Facts::default()) };
     decode_now(&now)
 }

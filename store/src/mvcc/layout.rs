@@ -285,6 +285,9 @@ impl<'a> Logged<'a> {
     pub fn decode(record: &'a [u8]) -> Result<Self, Error> {
         let corrupt = || Error::corrupt("log record", format!("{} bytes", record.len()));
         let (kind, mut rest) = record.split_first().ok_or_else(corrupt)?;
+        if !(LOGGED_WRITTEN..=LOGGED_PASSED).contains(kind) {
+            return Err(Error::corrupt("log record", format!("kind {kind}")));
+        }
         let mut field = || take_varint(&mut rest).ok_or_else(corrupt);
         let before = match field()? {
             0 => None,
@@ -293,12 +296,11 @@ impl<'a> Logged<'a> {
         let (done, key) = match *kind {
             LOGGED_WRITTEN => (Done::Written, rest),
             LOGGED_DELETED => (Done::Deleted, rest),
-            LOGGED_PASSED => {
+            _ => {
                 let length = usize::try_from(field()?).map_err(|_| corrupt())?;
                 let (key, version) = rest.split_at_checked(length).ok_or_else(corrupt)?;
                 (Done::Passed(Version::decode(version)?), key)
             }
-            other => return Err(Error::corrupt("log record", format!("kind {other}"))),
         };
         Ok(Self { done, before, key })
     }

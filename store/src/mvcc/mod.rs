@@ -39,7 +39,7 @@ pub use facts::Facts;
 
 use crate::engine;
 
-/// Why the data could not be read or written. Both mean that this member must stop (invariant S7).
+/// Why the data could not be read or written. All mean that this member must stop (invariant S7).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The engine failed.
@@ -52,6 +52,16 @@ pub enum Error {
         what: &'static str,
         /// What is wrong.
         detail: String,
+    },
+    /// The records are those of another version, and whole as far as we can tell.
+    #[error(
+        "the state is in format {found}, this version reads and writes format {}: go on with the version that wrote it, \
+         or copy its keys to a new cluster, with both versions running (kontiki make-mirror)",
+        facts::FORMAT
+    )]
+    Format {
+        /// The format found.
+        found: u8,
     },
 }
 

@@ -3,8 +3,8 @@
 //! Compaction is a replicated fact that takes effect at once; the removal is this member's own housekeeping and may lag.
 //! It walks the log table: each change makes the version before it superfluous, which it names, and is itself superfluous
 //! once it is a deletion. What happened at the compacted revision itself stays, because a watch may start there. It only
-//! touches what no command looks at, so it runs beside them; and it does not look at the versions, which are all of the
-//! data and no longer in memory, so that commands have the disk and the processor.
+//! touches what no command looks at, so it runs beside them; and it removes versions without looking for them: most are
+//! on disk only, and the disk and the processor are for commands.
 
 use super::Error;
 use super::layout::{self, Done, Logged};

@@ -31,7 +31,7 @@ pub fn remember(directory: &Path, error: &mvcc::Error) -> io::Result<Option<Path
     let detail = match error {
         mvcc::Error::Corrupt { .. } => error.to_string(),
         mvcc::Error::Engine(engine) if engine.is_corruption() => format!("{engine}: {}", engine.source),
-        mvcc::Error::Engine(_) => return Ok(None),
+        mvcc::Error::Engine(_) | mvcc::Error::Format { .. } => return Ok(None),
     };
     let path = directory.join(MARK);
     let mut file = File::create(&path)?;

@@ -9,8 +9,9 @@ use proto::etcd::etcdserverpb::{SnapshotRequest, maintenance_client::Maintenance
 use store::backup::directory::{Directory, Retention};
 use store::backup::restore::{BUMP_DEFAULT, Moment, Plan, Restored, run};
 use store::backup::{Error, Header, file};
-use store::engine::rocks::RocksEngine;
+use store::engine::{Batch, Engine, rocks::RocksEngine};
 use store::machine::command::Command;
+use store::mvcc::{self, facts::FORMAT};
 use store::{Handle, Listeners, Options, Server};
 use store_client::testing::{list, put, watch_prefix};
 use store_client::{Error as Refusal, Kv, LeaseId, Op, Revision, Txn};
@@ -372,6 +373,25 @@ fn a_directory_of_backups_copies_only_what_is_new_and_restores_each() {
     assert!(wrong.len() == 1 && wrong[0].contains(&table.name), "{wrong:?}");
     let refused = directory.image(&second.name, &image, &scratch.path().join("assembled"));
     assert!(matches!(&refused, Err(Error::Refused(detail)) if detail.contains("damaged")), "{refused:?}");
+}
+
+#[test]
+fn a_backup_that_another_version_made_is_not_taken_for_ours() {
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RocksEngine::open(&scratch.path().join("state")).unwrap());
+    let local = Local::new(engine.clone());
+    put_bulk(&local, "a");
+    let mut batch = Batch::default();
+    batch.put(&b"mformat"[..], vec![FORMAT - 1]);
+    engine.write(&batch).unwrap();
+    let directory = Directory::open(&scratch.path().join("backups")).unwrap();
+    let made =
+        local.machine.backup(&directory, origin(1), &scratch.path().join("checkpoint"), |_| Ok(())).unwrap();
+    let image = scratch.path().join("image");
+    let refused = directory.image(&made.name, &image, &scratch.path().join("assembled"));
+    let expected = Error::State(mvcc::Error::Format { found: FORMAT - 1 });
+    assert_eq!(refused.unwrap_err().to_string(), expected.to_string());
+    assert!(!image.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

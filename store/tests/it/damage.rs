@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use store::engine::{Batch, Engine, rocks::RocksEngine};
+use store::mvcc::facts::FORMAT;
 use store::mvcc::layout::{self, Version};
 use store::{Error, Options, Server};
 use store_client::testing::{DEADLINE, put};
@@ -97,6 +98,34 @@ async fn a_flipped_bit_is_never_answered_and_stops_the_member_for_good() {
     assert!(matches!(ended, Err(Error::State(_))), "{ended:?}");
     drop(kv);
     refuses_to_start(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_of_another_version_is_refused_and_stays_as_it_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = quick(Options::single(scratch.path()));
+    let server = Server::start(options.clone()).await.unwrap();
+    put(&server.handle(), "k", "v").await;
+    server.stop().await.unwrap();
+    let set_format = |format| {
+        let engine = RocksEngine::open(&options.data_dir.join("state")).unwrap();
+        let mut batch = Batch::default();
+        batch.put([&[layout::FACTS], &b"format"[..]].concat(), vec![format]);
+        engine.write(&batch).unwrap();
+        assert!(engine.flush().unwrap());
+    };
+    set_format(FORMAT - 1);
+    for attempt in ["first", "second"] {
+        let refused = refusal(&options).await.to_string();
+        let expected =
+            format!("the state is in format {}, this version reads and writes format {FORMAT}", FORMAT - 1);
+        assert!(refused.contains(&expected), "{attempt}: {refused}");
+    }
+    set_format(FORMAT);
+    let server = restart(options.clone()).await;
+    let found = server.handle().range(Range::new(KeyRange::Key("k".into()))).await.unwrap();
+    assert_eq!(found.kvs[0].value, "v");
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
