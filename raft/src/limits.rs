@@ -67,6 +67,13 @@ pub(crate) const APPLY_COMMANDS_MAX: usize = 1024;
 /// long one `apply` keeps the others waiting.
 pub(crate) const APPLY_BYTES_MAX: usize = 4 << 20;
 
+/// Commands in a batch that the state machine is asked to apply at once, on the thread that brings it. To hand a batch to another thread
+/// and its answers back is most of what applying takes when there are few commands, and nothing beside it when there are many.
+pub(crate) const APPLY_AT_ONCE_COMMANDS_MAX: usize = 8;
+
+/// Bytes of commands in such a batch.
+pub(crate) const APPLY_AT_ONCE_BYTES_MAX: usize = 64 << 10;
+
 /// Messages waiting for the core of the group. Beyond it callers wait.
 pub(crate) const API_QUEUE_MAX: u64 = 16 * 1024;
 

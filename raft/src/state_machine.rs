@@ -68,6 +68,12 @@ pub trait StateMachine: Send + Sync + 'static {
     /// visible, and later durable, together.
     fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError>;
 
+    /// Does what [`apply`](Self::apply) does, unless that could wait for a disk or take long: then nothing is changed and the answer is
+    /// `None`. Asked for small batches, on a thread that others need.
+    fn apply_at_once(&self, _batch: &Batch) -> Option<Result<Vec<Bytes>, StateMachineError>> {
+        None
+    }
+
     /// The position stored by the last durable `apply`, or `None` for an empty state.
     fn position(&self) -> Result<Option<Bytes>, StateMachineError>;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Status};
+use support::Trouble::{Fails, Panics};
 use support::{Cluster, Running, command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -494,12 +495,18 @@ async fn a_command_that_is_too_large_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_state_machine_stops_the_member() {
-    let mut cluster = Cluster::new(1).await;
-    cluster.machine(1).fail_next();
-    assert!(cluster.handle(1).propose(command(0)).await.is_err());
-    let ended = cluster.wait_end(1).await;
-    assert!(matches!(ended, Err(Error::Storage { .. })), "{ended:?}");
-    assert!(matches!(cluster.handle(1).propose(command(1)).await, Err(Error::Stopped)));
+    // Of two batches one is applied at once.
+    for (trouble, before) in [(Fails, 0), (Fails, 1), (Panics, 0), (Panics, 1)] {
+        let mut cluster = Cluster::new(1).await;
+        for number in 0..before {
+            cluster.handle(1).propose(command(number)).await.unwrap();
+        }
+        cluster.machine(1).trouble(trouble);
+        assert!(cluster.handle(1).propose(command(9)).await.is_err());
+        let ended = cluster.wait_end(1).await;
+        assert!(matches!(ended, Err(Error::Storage { .. })), "{trouble:?} after {before}: {ended:?}");
+        assert!(matches!(cluster.handle(1).propose(command(10)).await, Err(Error::Stopped)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

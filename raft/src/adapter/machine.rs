@@ -5,6 +5,7 @@
 //! promise, which is as good.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,6 +151,18 @@ impl Machine {
         result.inspect_err(|error| self.shared.fuse.blow(error))
     }
 
+    /// Applies a batch in place, if the machine can do that. A failure blows the fuse.
+    fn at_once(&self, action: &'static str, batch: &Batch) -> Result<Option<Vec<Bytes>>, Error> {
+        self.shared.fuse.check()?;
+        // A panic elsewhere ends a thread that is not ours; here it would end openraft's task, and nobody would say why.
+        let applied = catch_unwind(AssertUnwindSafe(|| self.shared.machine.apply_at_once(batch)));
+        let applied = match applied {
+            Ok(applied) => applied.transpose().map_err(|error| failed(action, error)),
+            Err(_panic) => Err(Error::damaged(action, "the state machine panicked")),
+        };
+        applied.inspect_err(|error| self.shared.fuse.blow(error))
+    }
+
     async fn apply_run(&self, run: Run) -> Result<(), Error> {
         let Run { commands, waiting, position, .. } = run;
         if let Some(witness) = &self.shared.witness {
@@ -161,8 +174,17 @@ impl Machine {
         let expected = batch.commands.len();
         let bytes: usize = batch.commands.iter().map(|committed| committed.command.len()).sum();
         let action = "applying to the state";
-        let apply = move |shared: &Shared| shared.machine.apply(batch).map_err(|error| failed(action, error));
-        let responses = self.blocking(action, apply).await?;
+        let is_small =
+            expected <= limits::APPLY_AT_ONCE_COMMANDS_MAX && bytes <= limits::APPLY_AT_ONCE_BYTES_MAX;
+        let at_once = if is_small { self.at_once(action, &batch)? } else { None };
+        let responses = match at_once {
+            Some(responses) => responses,
+            None => {
+                let apply =
+                    move |shared: &Shared| shared.machine.apply(batch).map_err(|error| failed(action, error));
+                self.blocking(action, apply).await?
+            }
+        };
         if responses.len() != expected {
             let detail = format!("{} responses to {expected} commands", responses.len());
             let error = Error::damaged(action, detail);

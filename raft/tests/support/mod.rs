@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,7 +54,16 @@ pub struct Journal {
     live: Mutex<State>,
     durable: Mutex<State>,
     restored: AtomicUsize,
-    failing: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
+    /// Applied batches: every other is applied at once.
+    batches: AtomicUsize,
+}
+
+/// What becomes of the next batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    Fails,
+    Panics,
 }
 
 #[derive(Clone, Default)]
@@ -72,8 +81,8 @@ impl Journal {
         self.restored.load(Ordering::Relaxed)
     }
 
-    pub fn fail_next(&self) {
-        self.failing.store(true, Ordering::Relaxed);
+    pub fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock() = Some(trouble);
     }
 
     /// What a crash leaves: only what was flushed. A new machine, so that nothing of the old life reaches it.
@@ -89,9 +98,12 @@ fn storage(source: std::io::Error) -> StateMachineError {
 
 impl StateMachine for Journal {
     fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
-        if self.failing.load(Ordering::Relaxed) {
-            return Err(storage(std::io::Error::other("the disk is on fire")));
+        match *self.trouble.lock() {
+            None => {}
+            Some(Trouble::Fails) => return Err(storage(std::io::Error::other("the disk is on fire"))),
+            Some(Trouble::Panics) => panic!("this was not to be"),
         }
+        self.batches.fetch_add(1, Ordering::Relaxed);
         let mut live = self.live.lock();
         let mut responses = Vec::new();
         for committed in batch.commands {
@@ -100,6 +112,10 @@ impl StateMachine for Journal {
         }
         live.position = Some(batch.position);
         Ok(responses)
+    }
+
+    fn apply_at_once(&self, batch: &Batch) -> Option<Result<Vec<Bytes>, StateMachineError>> {
+        self.batches.load(Ordering::Relaxed).is_multiple_of(2).then(|| self.apply(batch.clone()))
     }
 
     fn position(&self) -> Result<Option<Bytes>, StateMachineError> {

@@ -8,7 +8,7 @@
 //! An engine knows bytes. It must not know keys, revisions or leases. It keeps no log of its own: the Raft log is
 //! its log. After a crash it holds the effects of some prefix of the batches written, at least up to the last
 //! [`Engine::flush`]; the position stored inside the batches says which. Any error is final (invariant S7): the
-//! member stops, nothing is retried.
+//! member stops, nothing is retried; only what was to be done at once is done again with patience.
 
 pub mod memory;
 pub mod rocks;
@@ -41,11 +41,25 @@ impl Error {
         Self { action, source: source.into() }
     }
 
+    /// The error of something that was to be done at once and cannot be.
+    pub fn would_wait() -> Self {
+        Self::new("do it at once", WouldWait)
+    }
+
+    /// Whether it is that of something that was to be done at once: nothing was done, and it may be done with patience.
+    pub fn is_impatience(&self) -> bool {
+        self.source.is::<WouldWait>()
+    }
+
     /// Whether the medium returned something else than was written, as opposed to failing.
     pub fn is_corruption(&self) -> bool {
         rocks::is_corruption(self.source.as_ref())
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the medium would have to be waited for")]
+struct WouldWait;
 
 /// Writes that become visible, and later durable, together. The last write of a key counts.
 #[derive(Clone, Debug, Default)]
@@ -80,8 +94,20 @@ pub trait Engine: Send + Sync + 'static {
     /// The state as it is now. A later [`restore`](Engine::restore) does not disturb it.
     fn reader(&self) -> Arc<dyn Reader>;
 
+    /// The same state, for a caller who must not wait: where the medium would be needed, an error says so
+    /// ([`Error::is_impatience`]).
+    fn reader_at_once(&self) -> Arc<dyn Reader> {
+        self.reader()
+    }
+
     /// Applies a batch atomically. Readers see it when this returns.
     fn write(&self, batch: &Batch) -> Result<(), Error>;
+
+    /// The same for a caller who must not wait: if it would take more than memory, it is not applied, and an error says so
+    /// ([`Error::is_impatience`]).
+    fn write_at_once(&self, batch: &Batch) -> Result<(), Error> {
+        self.write(batch)
+    }
 
     /// Makes everything written durable. `false` when there is no space for that now; nothing was changed then.
     fn flush(&self) -> Result<bool, Error>;

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use raft::disk::{Disk as _, RealDisk};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
-    SliceTransform, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    ReadTier, SliceTransform, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{Batch, Cursor, Engine, Error, GROUP_END, Reader};
@@ -76,21 +76,16 @@ impl Engine for RocksEngine {
         self.database.load_full()
     }
 
+    fn reader_at_once(&self) -> Arc<dyn Reader> {
+        Arc::new(AtOnce(self.database.load_full()))
+    }
+
     fn write(&self, batch: &Batch) -> Result<(), Error> {
-        // Its size at once instead of by doubling: a full batch is larger than what the allocator keeps at hand.
-        let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
-            WRITE_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
-        };
-        let mut writes = WriteBatch::with_capacity_bytes(batch.writes().iter().map(bytes).sum());
-        for (key, value) in batch.writes() {
-            match value {
-                Some(value) => writes.put(key, value),
-                None => writes.delete(key),
-            }
-        }
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.database.load().db.write_opt(writes, &options).map_err(|source| Error::new("write", source))
+        self.database.load().write(batch, false)
+    }
+
+    fn write_at_once(&self, batch: &Batch) -> Result<(), Error> {
+        self.database.load().write(batch, true)
     }
 
     fn flush(&self) -> Result<bool, Error> {
@@ -154,6 +149,14 @@ pub(super) fn is_corruption(source: &(dyn std::error::Error + 'static)) -> bool 
     source
         .downcast_ref::<rocksdb::Error>()
         .is_some_and(|error| error.kind() == rocksdb::ErrorKind::Corruption)
+}
+
+/// An error of a read or a write, which may have been one that must not wait.
+fn error_of(action: &'static str, source: rocksdb::Error) -> Error {
+    match source.kind() {
+        rocksdb::ErrorKind::Incomplete => Error::would_wait(),
+        _ => Error::new(action, source),
+    }
 }
 
 struct Database {
@@ -221,6 +224,25 @@ impl Database {
         let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
         Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::new(merges) })
+    }
+
+    fn write(&self, batch: &Batch, at_once: bool) -> Result<(), Error> {
+        // Its size at once instead of by doubling: a full batch is larger than what the allocator keeps at hand.
+        let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
+            WRITE_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
+        };
+        let mut writes = WriteBatch::with_capacity_bytes(batch.writes().iter().map(bytes).sum());
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => writes.put(key, value),
+                None => writes.delete(key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        // Where flushes do not keep up, a write waits for them.
+        options.set_no_slowdown(at_once);
+        self.db.write_opt(writes, &options).map_err(|source| error_of("write", source))
     }
 
     fn bytes(&self, property: &str) -> u64 {
@@ -335,37 +357,81 @@ fn options() -> Result<Options, rocksdb::Error> {
     Ok(options)
 }
 
-/// Without it the filters would hide what is beyond the group of the key that is sought.
-fn across_groups() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_total_order_seek(true);
-    options
+/// How far a read goes for what it looks for.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// To the disk.
+    Disk,
+    /// To what is in memory.
+    Memory,
+}
+
+impl Reach {
+    fn options(self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if matches!(self, Self::Memory) {
+            options.set_read_tier(ReadTier::BlockCache);
+        }
+        options
+    }
+
+    /// Without it the filters would hide what is beyond the group of the key that is sought.
+    fn across_groups(self) -> ReadOptions {
+        let mut options = self.options();
+        options.set_total_order_seek(true);
+        options
+    }
+
+    fn within_group(self) -> ReadOptions {
+        let mut options = self.options();
+        options.set_prefix_same_as_start(true);
+        options
+    }
 }
 
 impl Reader for Database {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let found = self.db.get_pinned(key).map_err(|source| Error::new("read", source))?;
-        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+        self.get_with(key, &Reach::Disk.options())
     }
 
     fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.scan(across_groups(), lower, upper)
+        self.scan(Reach::Disk.across_groups(), lower, upper)
     }
 
     fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        let mut options = ReadOptions::default();
-        options.set_prefix_same_as_start(true);
-        self.scan(options, lower, upper)
+        self.scan(Reach::Disk.within_group(), lower, upper)
     }
 
     fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        let mut options = across_groups();
+        let mut options = Reach::Disk.across_groups();
         options.fill_cache(false);
         self.scan(options, lower, upper)
     }
 }
 
+/// A database as far as it is in memory.
+struct AtOnce(Arc<Database>);
+
+impl Reader for AtOnce {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.0.get_with(key, &Reach::Memory.options())
+    }
+
+    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        self.0.scan(Reach::Memory.across_groups(), lower, upper)
+    }
+
+    fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+        self.0.scan(Reach::Memory.within_group(), lower, upper)
+    }
+}
+
 impl Database {
+    fn get_with(&self, key: &[u8], options: &ReadOptions) -> Result<Option<Bytes>, Error> {
+        let found = self.db.get_pinned_opt(key, options).map_err(|source| error_of("read", source))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
     fn scan<'a>(&'a self, mut options: ReadOptions, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
         options.set_iterate_lower_bound(lower);
         options.set_iterate_upper_bound(upper);
@@ -382,7 +448,7 @@ impl RocksCursor<'_> {
         if self.iterator.valid() {
             return Ok(());
         }
-        self.iterator.status().map_err(|source| Error::new("scan", source))
+        self.iterator.status().map_err(|source| error_of("scan", source))
     }
 }
 
@@ -511,6 +577,43 @@ mod tests {
             fs::write(database.join(REMOVED), nonsense).unwrap();
             assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn what_would_wait_for_the_disk_is_not_done_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = |key: &'static [u8]| {
+            let mut batch = Batch::default();
+            batch.put(Bytes::from_static(key), Bytes::from_static(b"value"));
+            batch
+        };
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        engine.write_at_once(&one(b"k\0\x01a")).unwrap();
+        assert!(engine.reader_at_once().get(b"k\0\x01a").unwrap().is_some(), "it is in a memtable");
+        assert!(engine.flush().unwrap());
+        drop(engine);
+
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        let (reader, at_once) = (engine.reader(), engine.reader_at_once());
+        let seek = |reader: &dyn Reader| {
+            let mut cursor = reader.group_cursor(b"k", b"l");
+            cursor.seek(b"k\0\x01").map(|()| cursor.entry().is_some())
+        };
+        assert!(at_once.get(b"k\0\x01a").unwrap_err().is_impatience());
+        assert!(seek(at_once.as_ref()).unwrap_err().is_impatience());
+        assert!(seek(reader.as_ref()).unwrap());
+        assert!(seek(at_once.as_ref()).unwrap(), "now it is in memory");
+        assert_eq!(at_once.get(b"k\0\x01a").unwrap(), reader.get(b"k\0\x01a").unwrap());
+
+        let stopped = [
+            "level0_file_num_compaction_trigger",
+            "level0_slowdown_writes_trigger",
+            "level0_stop_writes_trigger",
+        ];
+        let stopped = [(stopped[0], "9"), (stopped[1], "1"), (stopped[2], "1")];
+        engine.database.load().db.set_options(&stopped).unwrap();
+        assert!(engine.write_at_once(&one(b"late")).unwrap_err().is_impatience());
+        assert_eq!(reader.get(b"late").unwrap(), None);
     }
 
     #[test]

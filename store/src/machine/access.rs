@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use store_client::{Denial, LeaseId, Range, RangeResult, Txn, TxnResult};
 
-use super::Machine;
+use super::{Machine, Pace};
 use crate::auth::{Caller, check::Rights};
 use crate::mvcc::draft::Failure;
 use crate::mvcc::layout::LeaseRecord;
@@ -30,8 +30,8 @@ impl Machine {
     }
 
     /// [`Machine::range`] on behalf of a caller.
-    pub fn range_as(&self, caller: &Caller, range: &Range) -> Result<RangeResult, Failure> {
-        self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.range(range))
+    pub fn range_as(&self, caller: &Caller, range: &Range, pace: Pace) -> Result<RangeResult, Failure> {
+        self.read_as(caller, |rights| Ok(rights.read(&range.keys)?), || self.range(range, pace))
     }
 
     /// [`Machine::page`] on behalf of a caller.
@@ -40,9 +40,9 @@ impl Machine {
     }
 
     /// [`Machine::read_only_txn`] on behalf of a caller.
-    pub fn read_only_txn_as(&self, caller: &Caller, txn: &Txn) -> Result<TxnResult, Failure> {
+    pub fn read_only_txn_as(&self, caller: &Caller, txn: &Txn, pace: Pace) -> Result<TxnResult, Failure> {
         let check = |rights: &Rights<'_>| rights.txn(txn, &mut |lease| self.lease_keys(lease));
-        self.read_as(caller, check, || self.read_only_txn(txn))
+        self.read_as(caller, check, || self.read_only_txn(txn, pace))
     }
 
     /// [`Machine::lease`] on behalf of a caller: who wants to know the keys must be allowed to read them.

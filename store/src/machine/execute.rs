@@ -9,7 +9,7 @@ use super::command::Command;
 use super::response::Response;
 use crate::auth::{self, draft::Place};
 use crate::lease;
-use crate::metrics::Metrics;
+use crate::metrics::Commands;
 use crate::mvcc::Draft;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::layout::LeaseRecord;
@@ -20,10 +20,10 @@ pub(super) fn run(
     auth: &mut auth::Draft,
     committed: &Committed,
     events: &mut Vec<lease::Event>,
-    metrics: &Metrics,
+    count: &mut Commands,
 ) -> Result<Bytes, Broken> {
     let (caller, command) = Command::decode_with_caller(&committed.command)?;
-    metrics.command(&command);
+    count.count(&command);
     let mut own_events = Vec::new();
     let answer = draft.command(|draft| {
         auth.state().check(&caller, &command, &mut |lease| draft.attached(lease))?;

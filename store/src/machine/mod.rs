@@ -12,6 +12,7 @@
 //! This module knows commands and their effects. It must not know who proposed them or how they were agreed on.
 
 mod access;
+mod brief;
 pub mod command;
 mod execute;
 pub mod response;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use raft::{Batch, StateMachine, StateMachineError, Work};
+use raft::{Batch, Committed, StateMachine, StateMachineError, Work};
 use store_client::{
     Error as Refusal, KeyRange, KeyValue, LeaseId, Range, RangeResult, Revision, Txn, TxnResult,
 };
@@ -35,9 +36,9 @@ use crate::engine::{self, Engine};
 use crate::lease::{self, Deadlines};
 use crate::limits::{
     HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX,
-    SCRUB_BYTES_PER_FLUSH,
+    SCRUB_BYTES_PER_FLUSH, WATCHERS_TOLD_AT_ONCE_MAX,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Commands, Metrics};
 use crate::mvcc::alarms::{self, Raised};
 use crate::mvcc::draft::{Failure, check_readable, too_large};
 use crate::mvcc::layout::LeaseRecord;
@@ -45,6 +46,15 @@ use crate::mvcc::recent::Recent;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
 use crate::watch::{Hub, Past};
 use execute::run;
+
+/// How long somebody can wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Not at all: what is not in memory is an error ([`engine::Error::is_impatience`]).
+    AtOnce,
+    /// As long as it takes.
+    Patient,
+}
 
 /// The state of one member and everything that watches it.
 pub struct Machine {
@@ -162,9 +172,16 @@ impl Machine {
         self.engine.size_bytes()
     }
 
+    fn reader(&self, pace: Pace) -> Arc<dyn engine::Reader> {
+        match pace {
+            Pace::AtOnce => self.engine.reader_at_once(),
+            Pace::Patient => self.engine.reader(),
+        }
+    }
+
     /// Reads a range from this member's state.
-    pub fn range(&self, range: &Range) -> Result<RangeResult, Failure> {
-        let (facts, result) = self.read(|reader, facts| {
+    pub fn range(&self, range: &Range, pace: Pace) -> Result<RangeResult, Failure> {
+        let (facts, result) = self.read(pace, |reader, facts| {
             check_readable(range, facts)?;
             let at = if range.revision.0 > 0 { range.revision.0 } else { facts.revision };
             let found = scan::range(reader, &Overlay::default(), range, at, RANGE_BYTES_MAX)?;
@@ -176,7 +193,7 @@ impl Machine {
 
     /// Reads the beginning of a range, see [`scan::page`].
     pub fn page(&self, range: &Range) -> Result<RangeResult, Failure> {
-        let (facts, result) = self.read(|reader, facts| {
+        let (facts, result) = self.read(Pace::Patient, |reader, facts| {
             check_readable(range, facts)?;
             let at = if range.revision.0 > 0 { range.revision.0 } else { facts.revision };
             Ok((at, scan::page(reader, range, at, RANGE_STREAM_BYTES)?))
@@ -185,8 +202,8 @@ impl Machine {
     }
 
     /// Answers a transaction that writes nothing.
-    pub fn read_only_txn(&self, txn: &Txn) -> Result<TxnResult, Failure> {
-        let (_, result) = self.read(|reader, facts| {
+    pub fn read_only_txn(&self, txn: &Txn, pace: Pace) -> Result<TxnResult, Failure> {
+        let (_, result) = self.read(pace, |reader, facts| {
             let mut draft = Draft::new(reader, facts);
             Ok((facts.revision, draft.command(|draft| draft.txn(txn))?))
         })?;
@@ -197,11 +214,12 @@ impl Machine {
     /// have been missing, so it runs again on the newer state, where it is answered or refused.
     fn read<T>(
         &self,
+        pace: Pace,
         run: impl Fn(&dyn engine::Reader, Facts) -> Result<(i64, T), Failure>,
     ) -> Result<(Facts, T), Failure> {
         loop {
             let facts = self.facts();
-            let reader = self.engine.reader();
+            let reader = self.reader(pace);
             let (at, result) = run(reader.as_ref(), facts)?;
             if at >= self.facts().compacted {
                 return Ok((facts, result));
@@ -225,7 +243,7 @@ impl Machine {
 
     /// Hash of the content at a revision (0 for the newest), with the revision and the compacted one.
     pub fn hash(&self, revision: Revision) -> Result<(u32, Facts), Failure> {
-        let (facts, (hash, at)) = self.read(|reader, facts| {
+        let (facts, (hash, at)) = self.read(Pace::Patient, |reader, facts| {
             let probe = Range { revision, ..Range::new(KeyRange::From(Bytes::new())) };
             check_readable(&probe, facts)?;
             let at = if revision.0 > 0 { revision.0 } else { facts.revision };
@@ -345,16 +363,19 @@ impl Machine {
         self.compacted.notified().await;
     }
 
-    fn apply_batch(&self, batch: Batch) -> Result<Vec<Bytes>, Broken> {
-        let reader = self.engine.reader();
+    /// Applies a batch. At [`Pace::AtOnce`] the error may be [impatience](engine::Error::is_impatience); nothing was changed then.
+    fn apply_batch(&self, batch: &Batch, pace: Pace) -> Result<Vec<Bytes>, Broken> {
+        let begin = std::time::Instant::now();
+        let reader = self.reader(pace);
         let before = self.facts();
         let mut recent = self.recent.lock();
         let mut draft = Draft::new(reader.as_ref(), before).knowing(&mut recent);
         let mut events = Vec::new();
         let mut responses = Vec::with_capacity(batch.commands.len());
         let mut auth = auth::Draft::new(self.auth.state());
+        let mut count = Commands::default();
         for committed in &batch.commands {
-            responses.push(run(&mut draft, &mut auth, committed, &mut events, &self.metrics)?);
+            responses.push(run(&mut draft, &mut auth, committed, &mut events, &mut count)?);
         }
         let mut writes = engine::Batch::default();
         let has_alarms = draft.has_alarms();
@@ -366,11 +387,17 @@ impl Machine {
             facts::write_position(batch.position.clone(), &mut apart);
             self.engine.write(&apart).map_err(mvcc::Error::from)?;
         }
-        facts::write_position(batch.position, &mut writes);
+        facts::write_position(batch.position.clone(), &mut writes);
         if drafted.is_some() {
             self.auth.begin();
         }
-        self.metrics.commits.time(|| self.engine.write(&writes)).map_err(mvcc::Error::from)?;
+        let writing = std::time::Instant::now();
+        match pace {
+            Pace::AtOnce => self.engine.write_at_once(&writes),
+            Pace::Patient => self.engine.write(&writes),
+        }
+        .map_err(mvcc::Error::from)?;
+        self.metrics.commits.ends(writing);
         revised.iter().flat_map(|revised| &revised.changes).for_each(|change| recent.learn(change));
         drop(recent);
         assert!(
@@ -387,22 +414,36 @@ impl Machine {
             // Before anything of this batch is shown to watches.
             self.auth.put(state);
         }
+        self.metrics.commands(&count);
         self.metrics.revised(&revised);
         self.hub.publish(revised);
         if after.compacted > before.compacted {
             self.compacted.notify_one();
         }
+        let bytes = batch.commands.iter().map(|one| one.command.len()).sum();
+        self.metrics.applied(begin, batch.commands.len(), bytes, after.revision);
         Ok(responses)
     }
 }
 
 impl StateMachine for Machine {
     fn apply(&self, batch: Batch) -> Result<Vec<Bytes>, StateMachineError> {
-        let begin = std::time::Instant::now();
-        let (count, bytes) = (batch.commands.len(), batch.commands.iter().map(|one| one.command.len()).sum());
-        let responses = self.apply_batch(batch)?;
-        self.metrics.applied(begin, count, bytes, self.facts().revision);
-        Ok(responses)
+        Ok(self.apply_batch(&batch, Pace::Patient)?)
+    }
+
+    fn apply_at_once(&self, batch: &Batch) -> Option<Result<Vec<Bytes>, StateMachineError>> {
+        let is_brief = |committed: &Committed| brief::is_brief(&committed.command);
+        if !batch.commands.iter().all(is_brief) || self.hub.watchers() > WATCHERS_TOLD_AT_ONCE_MAX {
+            return None;
+        }
+        match self.apply_batch(batch, Pace::AtOnce) {
+            Err(Broken::Mvcc(mvcc::Error::Engine(error)) | Broken::Engine(error))
+                if error.is_impatience() =>
+            {
+                None
+            }
+            applied => Some(applied.map_err(StateMachineError::from)),
+        }
     }
 
     fn position(&self) -> Result<Option<Bytes>, StateMachineError> {

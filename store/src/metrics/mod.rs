@@ -90,6 +90,34 @@ impl Default for Metrics {
     }
 }
 
+/// How many commands of each kind are applied together.
+#[derive(Debug, Default)]
+pub struct Commands {
+    txns: u64,
+    granted: u64,
+    revoked: u64,
+    renewed: u64,
+    expired: u64,
+}
+
+impl Commands {
+    /// Counts one more.
+    pub fn count(&mut self, command: &Command) {
+        match command {
+            Command::Txn(txn) if txn.success.len() + txn.failure.len() > 1 => self.txns += 1,
+            Command::LeaseGrant { .. } => self.granted += 1,
+            Command::LeaseRevoke(_) => self.revoked += 1,
+            Command::LeaseRenew(ids) => self.renewed += ids.len() as u64,
+            Command::LeaseExpire { leases, .. } => self.expired += leases.len() as u64,
+            Command::Txn(_)
+            | Command::Compact(_)
+            | Command::Note { .. }
+            | Command::Auth(_)
+            | Command::Alarm { .. } => {}
+        }
+    }
+}
+
 impl Metrics {
     /// Has batches that take longer logged.
     pub fn warn_apply_over(&self, limit: Duration) {
@@ -97,20 +125,13 @@ impl Metrics {
         self.warn_apply_ns.store(limit, Ordering::Relaxed);
     }
 
-    /// A command is applied.
-    pub fn command(&self, command: &Command) {
-        match command {
-            Command::Txn(txn) if txn.success.len() + txn.failure.len() > 1 => self.txns.one(),
-            Command::LeaseGrant { .. } => self.leases_granted.one(),
-            Command::LeaseRevoke(_) => self.leases_revoked.one(),
-            Command::LeaseRenew(ids) => self.leases_renewed.more(ids.len() as u64),
-            Command::LeaseExpire { leases, .. } => self.leases_expired.more(leases.len() as u64),
-            Command::Txn(_)
-            | Command::Compact(_)
-            | Command::Note { .. }
-            | Command::Auth(_)
-            | Command::Alarm { .. } => {}
-        }
+    /// Commands are applied.
+    pub fn commands(&self, Commands { txns, granted, revoked, renewed, expired }: &Commands) {
+        self.txns.more(*txns);
+        self.leases_granted.more(*granted);
+        self.leases_revoked.more(*revoked);
+        self.leases_renewed.more(*renewed);
+        self.leases_expired.more(*expired);
     }
 
     /// Revisions were made.

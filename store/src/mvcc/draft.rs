@@ -53,6 +53,13 @@ pub enum Failure {
     Broken(Error),
 }
 
+impl Failure {
+    /// Whether it was to be done at once and could not be: nothing was done. See [`engine::Error::is_impatience`].
+    pub fn is_impatience(&self) -> bool {
+        matches!(self, Self::Broken(Error::Engine(error)) if error.is_impatience())
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)

@@ -31,7 +31,7 @@ use crate::auth::{Caller, jwt::Signer, password::Hasher};
 use crate::backup::{self, export::Origin};
 use crate::history::{self, Clock, clock::now_unix_ms};
 use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
-use crate::machine::{Machine, command::Command, response::Response};
+use crate::machine::{Machine, Pace, command::Command, response::Response};
 use crate::metrics::calls::Calls;
 use crate::metrics::stages::{Stage, noting};
 use crate::mvcc::draft::Failure;
@@ -331,6 +331,14 @@ impl Handle {
         }
     }
 
+    /// What a read at once returned; `None` when it would have had to wait for the disk.
+    fn at_once<T>(&self, result: Result<T, Failure>) -> Option<Result<T, Error>> {
+        match result {
+            Err(failure) if failure.is_impatience() => None,
+            other => Some(other.map_err(|failure| self.failure(failure))),
+        }
+    }
+
     /// What a read that runs elsewhere returned.
     pub(crate) async fn joined<T>(&self, reading: JoinHandle<Result<T, Failure>>) -> Result<T, Error> {
         let result = noting(Stage::Read, reading).await;
@@ -415,10 +423,12 @@ impl Handle {
             self.confirm().await?;
         }
         let (machine, caller) = (self.shared.machine.clone(), self.caller.clone());
-        if let KeyRange::Key(_) = range.keys {
-            return machine.range_as(&caller, &range).map_err(|failure| self.failure(failure));
+        if let KeyRange::Key(_) = range.keys
+            && let Some(result) = self.at_once(machine.range_as(&caller, &range, Pace::AtOnce))
+        {
+            return result;
         }
-        self.blocking(move || machine.range_as(&caller, &range)).await
+        self.blocking(move || machine.range_as(&caller, &range, Pace::Patient)).await
     }
 
     /// The beginning of a range, see [`Machine::page`].
@@ -452,10 +462,12 @@ impl Handle {
             self.confirm().await?;
         }
         let (machine, caller) = (self.shared.machine.clone(), self.caller.clone());
-        if is_single_keys(&txn) {
-            return machine.read_only_txn_as(&caller, &txn).map_err(|failure| self.failure(failure));
+        if is_single_keys(&txn)
+            && let Some(result) = self.at_once(machine.read_only_txn_as(&caller, &txn, Pace::AtOnce))
+        {
+            return result;
         }
-        self.blocking(move || machine.read_only_txn_as(&caller, &txn)).await
+        self.blocking(move || machine.read_only_txn_as(&caller, &txn, Pace::Patient)).await
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream;
 use raft::{Batch, Committed, LogIndex, StateMachine, Term};
 use store::engine::{Engine, memory::MemoryEngine, rocks::RocksEngine};
-use store::machine::{Machine, command::Command, response::Response};
+use store::machine::{Machine, Pace, command::Command, response::Response};
 use store::mvcc::draft::Failure;
 use store::watch::Subscription;
 use store_client::{
@@ -54,8 +54,11 @@ impl Local {
             })
             .collect();
         let position = self.index.load(Ordering::SeqCst).to_le_bytes();
-        let responses =
-            self.machine.apply(Batch { commands, position: Bytes::copy_from_slice(&position) }).unwrap();
+        let batch = Batch { commands, position: Bytes::copy_from_slice(&position) };
+        let responses = match self.machine.apply_at_once(&batch) {
+            Some(applied) => applied.unwrap(),
+            None => self.machine.apply(batch).unwrap(),
+        };
         responses.iter().map(|response| Response::decode(response).unwrap()).collect()
     }
 
@@ -89,7 +92,7 @@ fn refused(failure: Failure) -> Error {
 impl Kv for Local {
     async fn range(&self, range: Range) -> Result<RangeResult, Error> {
         validate::range(&range)?;
-        self.machine.range(&range).map_err(refused)
+        self.machine.range(&range, Pace::Patient).map_err(refused)
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {

@@ -20,6 +20,7 @@ mod metrics;
 mod model;
 mod plain;
 mod queues;
+mod reluctant;
 mod rotation;
 mod scripts;
 mod single;

@@ -19,6 +19,7 @@ use store_client::{
 };
 
 use crate::local::Local;
+use crate::reluctant::Reluctant;
 
 const KEYS: [&str; 8] = ["a", "a/1", "a/2", "a\0", "b", "b/1", "\0", "\u{7f}"];
 
@@ -165,7 +166,7 @@ async fn compare_with_model(seed: u64) {
     let context = format!("replay with seed {seed}");
     let mut chance = Chance(StdRng::seed_from_u64(seed));
     let engine = MemoryEngine::new();
-    let mut local = Local::new(Arc::new(engine.clone()));
+    let mut local = Local::new(Arc::new(Reluctant::new(engine.clone())));
     let model = MemoryKv::new();
     for _round in 0..40 {
         let newest = model.revision().0;

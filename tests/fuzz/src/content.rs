@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use raft::StateMachine;
 use store::engine::{Batch, Engine, memory::MemoryEngine};
-use store::machine::Machine;
+use store::machine::{Machine, Pace};
 use store_client::{KeyRange, Range, Revision};
 
 use crate::machine;
@@ -31,7 +31,7 @@ pub fn run(mut bytes: &[u8]) {
     let Ok(machine) = Machine::open(Arc::new(engine)) else { return };
     let all = Range::new(KeyRange::From(Bytes::from_static(b"\0")));
     for revision in [0, 1, machine.facts().revision] {
-        let _kvs = machine.range(&Range { revision: Revision(revision), ..all.clone() });
+        let _kvs = machine.range(&Range { revision: Revision(revision), ..all.clone() }, Pace::Patient);
         let _hash = machine.hash(Revision(revision));
     }
     let _leases = machine.leases();

@@ -16,7 +16,7 @@ use proto::store::history_client::HistoryClient;
 use proto::store::{DiffRequest, UndeleteRequest};
 use store::auth::{Caller, Change, Permission, PermissionKind};
 use store::engine::memory::MemoryEngine;
-use store::machine::command::Command;
+use store::machine::{Pace, command::Command};
 use store::mvcc::draft::Failure;
 use store_client::{Denial, Error, Kv, Range, Txn};
 use tonic::Status;
@@ -307,7 +307,7 @@ fn a_read_never_shows_what_its_check_did_not_see() {
             while !done.load(Ordering::Relaxed) {
                 let caller = Caller::user("ann", local.machine.auth().state().revision);
                 let range = Range::new(store_client::KeyRange::Key("k".into()));
-                match local.machine.range_as(&caller, &range) {
+                match local.machine.range_as(&caller, &range, Pace::Patient) {
                     Ok(found) => {
                         assert_eq!(found.kvs[0].value, "open");
                         seen += 1;
