@@ -1,4 +1,4 @@
-/* Preloaded into a member: makes syncing fail, slow, or hang, and the clock jump, as files say.
+/* Preloaded into a member: makes syncing fail, slow, or hang, reads of tables hang, and the clock jump, as files say.
  *
  * FAULTS_DISK
  *   (empty or absent)  nothing
@@ -6,6 +6,7 @@
  *   eio once           one sync fails with EIO, and those after it succeed
  *   slow MS            every sync takes so many milliseconds longer
  *   hang               every sync waits until the file says something else
+ *   reads hang         every read of a table of the state does
  *
  * FAULTS_CLOCK
  *   SECONDS            added to the time of day; clocks that measure intervals are left alone
@@ -60,6 +61,32 @@ int fsync(int file) {
 int fdatasync(int file) {
     sync_call real = (sync_call)dlsym(RTLD_NEXT, "fdatasync");
     return disturbed() ? -1 : real(file);
+}
+
+static void wait_to_read(int file) {
+    char link[32], path[512], text[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path);
+    if (length < 4 || memcmp(path + length - 4, ".sst", 4) != 0) return;
+    for (;;) {
+        order("FAULTS_DISK", text, sizeof text);
+        if (strncmp(text, "reads hang", 10) != 0) return;
+        usleep(10 * 1000);
+    }
+}
+
+typedef ssize_t (*read_call)(int, void *, size_t, off64_t);
+
+ssize_t pread(int file, void *buffer, size_t size, off_t offset) {
+    read_call real = (read_call)dlsym(RTLD_NEXT, "pread64");
+    wait_to_read(file);
+    return real(file, buffer, size, offset);
+}
+
+ssize_t pread64(int file, void *buffer, size_t size, off64_t offset) {
+    read_call real = (read_call)dlsym(RTLD_NEXT, "pread64");
+    wait_to_read(file);
+    return real(file, buffer, size, offset);
 }
 
 /* The file is looked at every 20 ms, not at every call: clocks are read often. */

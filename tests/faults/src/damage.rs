@@ -87,7 +87,7 @@ async fn prepare(scene: &Scene, at: usize, target: Target) -> anyhow::Result<()>
 /// Where in a table there is content for sure.
 const TABLE_CONTENT: u64 = 40;
 
-fn find(cluster: &Cluster, at: usize, target: Target) -> anyhow::Result<PathBuf> {
+pub(crate) fn find(cluster: &Cluster, at: usize, target: Target) -> anyhow::Result<PathBuf> {
     let data = cluster.data(at);
     let state = data.join("state").join(fs::read_to_string(data.join("state/current"))?.trim());
     let mut files = match target {

@@ -32,6 +32,7 @@ pub mod membership;
 pub mod network;
 pub mod proxy;
 pub mod quota;
+pub mod reads;
 pub mod run;
 pub mod scarcity;
 pub mod space;

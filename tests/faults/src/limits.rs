@@ -58,6 +58,10 @@ pub const PROXY_CONNECT: Duration = Duration::from_secs(1);
 pub const MEMBERSHIP: Duration = Duration::from_secs(30);
 /// Longest for a damaged member to notice and end once the damage is in its way.
 pub const DAMAGE: Duration = Duration::from_secs(15);
+/// Reads that hang at the same time: more than a member has threads that must not wait.
+pub const HANGING_READS: usize = 64;
+/// Bytes of each of those values: more than the engine reads at once.
+pub const HANGING_BYTES: usize = 32 << 10;
 /// Entries between two flushes of the state, for faults that concern its files: some flushes in each run.
 pub const FLUSH_AFTER: u32 = 100;
 /// Bytes of each of the large commands that change nothing, and how many of them fill a segment of the log (16 MiB).

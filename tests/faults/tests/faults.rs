@@ -1,6 +1,8 @@
 //! Each class of fault once.
 
-use faults_tests::{bank, cluster, contender::Guards, fault::Fault, full, locks, run, workload::Reads};
+use faults_tests::{
+    bank, cluster, contender::Guards, fault::Fault, full, locks, reads, run, workload::Reads,
+};
 
 fn check(fault: Fault) -> anyhow::Result<()> {
     if let Some(missing) = fault.lacks() {
@@ -39,6 +41,16 @@ fn a_compaction_frees_a_full_disk() -> anyhow::Result<()> {
         return Ok(());
     }
     tokio::runtime::Runtime::new()?.block_on(full::freed_by_compaction(1))
+}
+
+/// A disk that hangs is waited for by those who need it.
+#[test]
+fn reads_that_hang_hold_up_nobody_else() -> anyhow::Result<()> {
+    if let Some(missing) = cluster::missing() {
+        eprintln!("skipped: the machine lacks {missing}");
+        return Ok(());
+    }
+    tokio::runtime::Runtime::new()?.block_on(reads::hold_up_nobody_else())
 }
 
 fn check_locks(fault: Fault, guards: Guards) -> anyhow::Result<()> {
