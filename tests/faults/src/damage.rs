@@ -86,6 +86,8 @@ async fn prepare(scene: &Scene, at: usize, target: Target) -> anyhow::Result<()>
 
 /// Where in a table there is content for sure.
 const TABLE_CONTENT: u64 = 40;
+/// What RocksDB ends a table with.
+const TABLE_END: [u8; 8] = 0x88e2_41b7_85f4_cff7_u64.to_le_bytes();
 
 pub(crate) fn find(cluster: &Cluster, at: usize, target: Target) -> anyhow::Result<PathBuf> {
     let data = cluster.data(at);
@@ -97,6 +99,10 @@ pub(crate) fn find(cluster: &Cluster, at: usize, target: Target) -> anyhow::Resu
         Target::Current => named(&state, |name| name == "CURRENT")?,
     };
     files.sort();
+    if target == Target::Table {
+        // One may be being written.
+        files.retain(|file| fs::read(file).is_ok_and(|bytes| bytes.ends_with(&TABLE_END)));
+    }
     // The newest segment is not full yet, and the first is.
     ensure!(target != Target::Log || files.len() > 1, "no segment is full");
     files.into_iter().next().context("no such file")
