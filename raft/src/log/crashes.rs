@@ -255,6 +255,46 @@ async fn nothing_acknowledged_is_lost_wherever_it_crashes() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_be_committed_is_there_wherever_it_crashes() {
+    let start = |disk: &SimDisk| Log::open(&Setup { segment_bytes: 16 << 20, ..setup(disk) }, Fuse::new());
+    // The disk is behind: these do not go together in one write, and others have all of them already.
+    let run = async |disk: &SimDisk| -> Result<(), Error> {
+        let log = start(disk)?;
+        log.save_vote(Vote { term: 1, member: 1, committed: true }).await?;
+        let mut waiting = Vec::new();
+        for index in 0..5 {
+            let payload = Payload::Command(Bytes::from(vec![7; limits::WRITE_BYTES_MAX * 3 / 4]));
+            let (done, told) = completion();
+            log.append(vec![Entry { id: LogId { term: 1, index }, payload }], done).await?;
+            log.save_committed(Some(LogId { term: 1, index }));
+            waiting.push(told);
+        }
+        for told in waiting {
+            finished(told).await?;
+        }
+        Ok(())
+    };
+    let whole = SimDisk::default();
+    run(&whole).await.unwrap();
+    let mut most = None;
+    for operation in 0..whole.operations() {
+        let disk = SimDisk::default();
+        disk.crash_after(operation);
+        // The last operations are those of ending.
+        let _crashed = run(&disk).await;
+        disk.crash(Crash::Everything);
+        let log = start(&disk).unwrap();
+        let (committed, last) = (log.committed(), log.ends().last);
+        assert!(
+            committed <= last,
+            "operation {operation}: {committed:?} is committed and the log ends with {last:?}"
+        );
+        most = most.max(committed);
+    }
+    assert!(most.is_some(), "nothing was ever said to be committed");
+}
+
+#[tokio::test]
 async fn a_second_crash_over_a_torn_tail_resurrects_nothing() {
     for seed in 0..200 {
         let disk = SimDisk::default();

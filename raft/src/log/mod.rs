@@ -194,7 +194,7 @@ impl Log {
         self.ask(|done| Job::Vote { vote, done }).await
     }
 
-    /// Notes that the log is committed up to here. Durable with a later write: on disk it may lag behind.
+    /// Notes that the log is committed up to here. Durable with entries that come later: on disk it may lag behind.
     pub(crate) fn save_committed(&self, committed: Option<LogId>) {
         self.shared.memory.lock().committed = committed;
     }
@@ -211,6 +211,7 @@ impl Log {
         self.shared.fuse.check()?;
         // The queue is filled under the lock, so that it has the order of the memory.
         let mut memory = self.shared.memory.lock();
+        let committed = memory.committed;
         for entry in &entries {
             if !memory.continues_with(entry.id.index) {
                 let detail = format!("entry {} does not continue {:?}", entry.id.index, memory.last);
@@ -222,7 +223,7 @@ impl Log {
                 witness.appended(Seen { index, term, digest: entry.digest() });
             }
         }
-        self.shared.push(Job::Append { entries, done });
+        self.shared.push(Job::Append { entries, committed, done });
         Ok(())
     }
 

@@ -23,8 +23,9 @@ use crate::record::{LogId, Vote};
 
 /// What the writer is asked to do.
 pub(super) enum Job {
-    /// Write entries that continue the log.
-    Append { entries: Vec<Entry>, done: Done },
+    /// Write entries that continue the log, and what was known to be committed when they came: all of that came before them. What is
+    /// known when they are written may be of entries that still wait, and a log that ends before what it says is committed is of no use.
+    Append { entries: Vec<Entry>, committed: Option<LogId>, done: Done },
     /// Write the vote.
     Vote { vote: Vote, done: Done },
     /// Delete everything after an entry.
@@ -169,6 +170,7 @@ enum Turn {
 #[derive(Default)]
 struct Round {
     done: Vec<Done>,
+    committed: Option<LogId>,
     jobs: u64,
     bytes: usize,
     closing: bool,
@@ -328,8 +330,7 @@ impl Writer {
             round.register(job);
         }
         result?;
-        let committed = self.memory.lock().committed;
-        self.journal.committed(committed);
+        self.journal.committed(round.committed);
         #[cfg(feature = "known-bugs")]
         if crate::bugs::is_on(crate::bugs::Bug::M4) {
             self.journal.sync_former()?;
@@ -387,6 +388,9 @@ impl Round {
         self.jobs += 1;
         self.bytes += job.bytes();
         self.closing |= matches!(job, Job::Close { .. });
+        if let Job::Append { committed, .. } = &job {
+            self.committed = *committed;
+        }
         self.done.extend(job.into_done());
     }
 }
