@@ -6,7 +6,7 @@
  *   eio once           one sync fails with EIO, and those after it succeed
  *   slow MS            every sync takes so many milliseconds longer
  *   hang               every sync waits until the file says something else
- *   reads hang         every read of a table of the state does
+ *   reads hang         every read of a table of the state does; the file beside it that ends with .held has one byte for each
  *
  * FAULTS_CLOCK
  *   SECONDS            added to the time of day; clocks that measure intervals are left alone
@@ -63,14 +63,24 @@ int fdatasync(int file) {
     return disturbed() ? -1 : real(file);
 }
 
+static void say_held(void) {
+    char path[512];
+    snprintf(path, sizeof path, "%s.held", getenv("FAULTS_DISK"));
+    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (file < 0) return;
+    if (write(file, "x", 1) != 1) abort();
+    close(file);
+}
+
 static void wait_to_read(int file) {
     char link[32], path[512], text[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path);
     if (length < 4 || memcmp(path + length - 4, ".sst", 4) != 0) return;
-    for (;;) {
+    for (int said = 0;; said = 1) {
         order("FAULTS_DISK", text, sizeof text);
         if (strncmp(text, "reads hang", 10) != 0) return;
+        if (!said) say_held();
         usleep(10 * 1000);
     }
 }

@@ -258,6 +258,11 @@ impl Cluster {
         tell(&self.disk(at), order)
     }
 
+    /// How many reads of a member the shim has held up.
+    pub fn reads_held(&self, at: usize) -> u64 {
+        std::fs::metadata(self.disk(at).with_extension("disk.held")).map_or(0, |file| file.len())
+    }
+
     /// Sets the time of day of a member so many seconds ahead of the machine's.
     pub fn set_clock(&self, at: usize, seconds: i64) -> anyhow::Result<()> {
         tell(&self.clock(at), &seconds.to_string())

@@ -58,8 +58,10 @@ pub const PROXY_CONNECT: Duration = Duration::from_secs(1);
 pub const MEMBERSHIP: Duration = Duration::from_secs(30);
 /// Longest for a damaged member to notice and end once the damage is in its way.
 pub const DAMAGE: Duration = Duration::from_secs(15);
-/// Reads that hang at the same time: more than a member has threads that must not wait.
+/// Reads that are to hang at the same time.
 pub const HANGING_READS: usize = 64;
+/// How many of them must: more than a member has threads that must not wait, on most machines.
+pub const HANGING_READS_MIN: u64 = 32;
 /// Bytes of each of those values: more than the engine reads at once.
 pub const HANGING_BYTES: usize = 32 << 10;
 /// Entries between two flushes of the state, for faults that concern its files: some flushes in each run.

@@ -1,6 +1,6 @@
 //! A disk that does not read: who needs it waits, and nobody else.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -9,10 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Layout};
 use crate::damage::{Target, find};
-use crate::limits::{FLUSH_AFTER, HANGING_BYTES, HANGING_READS, POLL, READY};
-
-/// For reads to have come to the disk.
-const UNDER_WAY: Duration = Duration::from_millis(300);
+use crate::limits::{CALL, FLUSH_AFTER, HANGING_BYTES, HANGING_READS, HANGING_READS_MIN, POLL, READY};
 
 fn key(number: usize) -> Bytes {
     format!("cold/{number}").into()
@@ -46,9 +43,12 @@ pub async fn hold_up_nobody_else() -> anyhow::Result<()> {
         let request = pb::RangeRequest { key: key(number), ..Default::default() };
         reads.spawn(async move { kv.range(request).await });
     }
-    tokio::time::sleep(UNDER_WAY).await;
-    let answered = std::iter::from_fn(|| reads.try_join_next()).count();
-    ensure!(answered < HANGING_READS, "invalid run: no read came to the disk");
+    let deadline = Instant::now() + CALL;
+    while cluster.reads_held(0) < HANGING_READS_MIN {
+        let held = cluster.reads_held(0);
+        ensure!(Instant::now() < deadline, "{held} reads hang, and no more come to the disk");
+        tokio::time::sleep(POLL).await;
+    }
     cluster.status(0).await.context("a member whose reads hang says nothing")?;
     put(&cluster, "new".into(), 1).await.context("a member whose reads hang takes no writes")?;
 
