@@ -67,8 +67,8 @@ pub(crate) const APPLY_COMMANDS_MAX: usize = 1024;
 /// long one `apply` keeps the others waiting.
 pub(crate) const APPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Commands in a batch that the state machine is asked to apply at once, on the thread that brings it. To hand a batch to another thread
-/// and its answers back is most of what applying takes when there are few commands, and nothing beside it when there are many.
+/// Commands in a batch that the state machine is asked to apply at once, on the thread that brings it: the fewer there are, the more
+/// it counts to hand them to another thread and their answers back.
 pub(crate) const APPLY_AT_ONCE_COMMANDS_MAX: usize = 8;
 
 /// Bytes of commands in such a batch.

@@ -53,10 +53,10 @@ pub const TXN_READ_BYTES_MAX: usize = 8 << 20;
 /// Bytes of keys and values in the answer to one read. A larger range is read in pages.
 pub const RANGE_BYTES_MAX: usize = 512 << 20;
 
-/// Keys or leases that commands look at when they are applied on a thread that others need, each of a small batch: some ten microseconds.
+/// Keys or leases that one command may look at to be applied on a thread that others need.
 pub const LOOKS_AT_ONCE_MAX: usize = 16;
 
-/// Watchers who may be told of changes from such a thread. Each that is concerned takes a microsecond.
+/// Watchers there may be for that: each that a change concerns is told of it on that thread.
 pub const WATCHERS_TOLD_AT_ONCE_MAX: usize = 1000;
 
 /// Memory for what is known of keys that were written lately; about a hundred thousand.

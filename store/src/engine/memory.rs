@@ -18,7 +18,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::Mutex;
 
-use super::{Batch, Cursor, Engine, Error, Reader};
+use super::{Batch, Cursor, Engine, Error, Pace, Reader};
 
 type Content = OrdMap<Bytes, Bytes>;
 
@@ -75,11 +75,11 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn reader(&self) -> Arc<dyn Reader> {
+    fn reader_at(&self, _pace: Pace) -> Arc<dyn Reader> {
         Arc::new(self.clone())
     }
 
-    fn write(&self, batch: &Batch) -> Result<(), Error> {
+    fn write_at(&self, _pace: Pace, batch: &Batch) -> Result<(), Error> {
         let mut shared = self.shared.lock();
         for (key, value) in batch.writes() {
             match value {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`rocks`] | members: bounded memory whatever the size of the data |
 //! | [`memory`] | tests and simulation: deterministic, and it can forget what was not flushed |
+//! | [`reluctant`] | the same: one of the others that often has to be waited for |
 //!
 //! An engine knows bytes. It must not know keys, revisions or leases. It keeps no log of its own: the Raft log is
 //! its log. After a crash it holds the effects of some prefix of the batches written, at least up to the last
@@ -11,6 +12,7 @@
 //! member stops, nothing is retried; only what was to be done at once is done again with patience.
 
 pub mod memory;
+pub mod reluctant;
 pub mod rocks;
 #[cfg(test)]
 mod suite;
@@ -23,6 +25,15 @@ use bytes::Bytes;
 /// Ends the part of a key that tells its group: keys that agree up to the first of these belong together, and an engine may prepare to
 /// find a group, or to find that there is none, sooner than any other key.
 pub const GROUP_END: [u8; 2] = [0x00, 0x01];
+
+/// How long somebody can wait for the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Not at all: what takes more than memory is not done, and an error says so ([`Error::is_impatience`]).
+    AtOnce,
+    /// As long as it takes.
+    Patient,
+}
 
 /// Why an engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,21 +103,19 @@ impl Batch {
 /// Ordered byte keys.
 pub trait Engine: Send + Sync + 'static {
     /// The state as it is now. A later [`restore`](Engine::restore) does not disturb it.
-    fn reader(&self) -> Arc<dyn Reader>;
+    fn reader_at(&self, pace: Pace) -> Arc<dyn Reader>;
 
-    /// The same state, for a caller who must not wait: where the medium would be needed, an error says so
-    /// ([`Error::is_impatience`]).
-    fn reader_at_once(&self) -> Arc<dyn Reader> {
-        self.reader()
+    /// The same for who can wait.
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.reader_at(Pace::Patient)
     }
 
     /// Applies a batch atomically. Readers see it when this returns.
-    fn write(&self, batch: &Batch) -> Result<(), Error>;
+    fn write_at(&self, pace: Pace, batch: &Batch) -> Result<(), Error>;
 
-    /// The same for a caller who must not wait: if it would take more than memory, it is not applied, and an error says so
-    /// ([`Error::is_impatience`]).
-    fn write_at_once(&self, batch: &Batch) -> Result<(), Error> {
-        self.write(batch)
+    /// The same for who can wait.
+    fn write(&self, batch: &Batch) -> Result<(), Error> {
+        self.write_at(Pace::Patient, batch)
     }
 
     /// Makes everything written durable. `false` when there is no space for that now; nothing was changed then.

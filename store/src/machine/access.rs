@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use store_client::{Denial, LeaseId, Range, RangeResult, Txn, TxnResult};
 
-use super::{Machine, Pace};
+use super::Machine;
 use crate::auth::{Caller, check::Rights};
+use crate::engine::Pace;
 use crate::mvcc::draft::Failure;
 use crate::mvcc::layout::LeaseRecord;
 

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::auth::{self, Published, State};
 use crate::backup::{self, export};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Pace};
 use crate::lease::{self, Deadlines};
 use crate::limits::{
     HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX,
@@ -46,15 +46,6 @@ use crate::mvcc::recent::Recent;
 use crate::mvcc::{self, Draft, Facts, diff, facts, hash, history, overlay::Overlay, scan, scrub, times};
 use crate::watch::{Hub, Past};
 use execute::run;
-
-/// How long somebody can wait for a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Not at all: what is not in memory is an error ([`engine::Error::is_impatience`]).
-    AtOnce,
-    /// As long as it takes.
-    Patient,
-}
 
 /// The state of one member and everything that watches it.
 pub struct Machine {
@@ -172,13 +163,6 @@ impl Machine {
         self.engine.size_bytes()
     }
 
-    fn reader(&self, pace: Pace) -> Arc<dyn engine::Reader> {
-        match pace {
-            Pace::AtOnce => self.engine.reader_at_once(),
-            Pace::Patient => self.engine.reader(),
-        }
-    }
-
     /// Reads a range from this member's state.
     pub fn range(&self, range: &Range, pace: Pace) -> Result<RangeResult, Failure> {
         let (facts, result) = self.read(pace, |reader, facts| {
@@ -219,7 +203,7 @@ impl Machine {
     ) -> Result<(Facts, T), Failure> {
         loop {
             let facts = self.facts();
-            let reader = self.reader(pace);
+            let reader = self.engine.reader_at(pace);
             let (at, result) = run(reader.as_ref(), facts)?;
             if at >= self.facts().compacted {
                 return Ok((facts, result));
@@ -363,10 +347,10 @@ impl Machine {
         self.compacted.notified().await;
     }
 
-    /// Applies a batch. At [`Pace::AtOnce`] the error may be [impatience](engine::Error::is_impatience); nothing was changed then.
+    /// Applies a batch. At [`Pace::AtOnce`] the error may be [impatience](mvcc::Error::is_impatience); nothing was changed then.
     fn apply_batch(&self, batch: &Batch, pace: Pace) -> Result<Vec<Bytes>, Broken> {
         let begin = std::time::Instant::now();
-        let reader = self.reader(pace);
+        let reader = self.engine.reader_at(pace);
         let before = self.facts();
         let mut recent = self.recent.lock();
         let mut draft = Draft::new(reader.as_ref(), before).knowing(&mut recent);
@@ -392,11 +376,7 @@ impl Machine {
             self.auth.begin();
         }
         let writing = std::time::Instant::now();
-        match pace {
-            Pace::AtOnce => self.engine.write_at_once(&writes),
-            Pace::Patient => self.engine.write(&writes),
-        }
-        .map_err(mvcc::Error::from)?;
+        self.engine.write_at(pace, &writes).map_err(mvcc::Error::from)?;
         self.metrics.commits.ends(writing);
         revised.iter().flat_map(|revised| &revised.changes).for_each(|change| recent.learn(change));
         drop(recent);
@@ -437,11 +417,7 @@ impl StateMachine for Machine {
             return None;
         }
         match self.apply_batch(batch, Pace::AtOnce) {
-            Err(Broken::Mvcc(mvcc::Error::Engine(error)) | Broken::Engine(error))
-                if error.is_impatience() =>
-            {
-                None
-            }
+            Err(Broken::Mvcc(error)) if error.is_impatience() => None,
             applied => Some(applied.map_err(StateMachineError::from)),
         }
     }

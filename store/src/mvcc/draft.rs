@@ -54,9 +54,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether it was to be done at once and could not be: nothing was done. See [`engine::Error::is_impatience`].
+    /// Whether it was to be done at once and could not be: nothing was done. See [`Error::is_impatience`].
     pub fn is_impatience(&self) -> bool {
-        matches!(self, Self::Broken(Error::Engine(error)) if error.is_impatience())
+        matches!(self, Self::Broken(error) if error.is_impatience())
     }
 }
 

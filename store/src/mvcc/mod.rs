@@ -66,6 +66,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is that of something that was to be done at once: nothing was done, and it may be done with patience.
+    pub fn is_impatience(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_impatience())
+    }
+
     pub(crate) fn corrupt(what: &'static str, detail: impl Into<String>) -> Self {
         Self::Corrupt { what, detail: detail.into() }
     }

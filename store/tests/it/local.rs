@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use raft::{Batch, Committed, LogIndex, StateMachine, Term};
-use store::engine::{Engine, memory::MemoryEngine, rocks::RocksEngine};
-use store::machine::{Machine, Pace, command::Command, response::Response};
+use store::engine::{Engine, Pace, memory::MemoryEngine, rocks::RocksEngine};
+use store::machine::{Machine, command::Command, response::Response};
 use store::mvcc::draft::Failure;
 use store::watch::Subscription;
 use store_client::{

@@ -20,7 +20,6 @@ mod metrics;
 mod model;
 mod plain;
 mod queues;
-mod reluctant;
 mod rotation;
 mod scripts;
 mod single;

@@ -9,7 +9,7 @@ use raft::StateMachine;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use store::engine::{Engine, memory::MemoryEngine};
+use store::engine::{Engine, memory::MemoryEngine, reluctant::Reluctant};
 use store::machine::{command::Command, response::Response};
 use store::mvcc::layout::{self, Version};
 use store_client::memory::MemoryKv;
@@ -19,7 +19,6 @@ use store_client::{
 };
 
 use crate::local::Local;
-use crate::reluctant::Reluctant;
 
 const KEYS: [&str; 8] = ["a", "a/1", "a/2", "a\0", "b", "b/1", "\0", "\u{7f}"];
 

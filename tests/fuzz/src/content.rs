@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use raft::StateMachine;
-use store::engine::{Batch, Engine, memory::MemoryEngine};
-use store::machine::{Machine, Pace};
+use store::engine::{Batch, Engine, Pace, memory::MemoryEngine};
+use store::machine::Machine;
 use store_client::{KeyRange, Range, Revision};
 
 use crate::machine;

@@ -2,7 +2,8 @@
 //!
 //! What a crash leaves is modelled in three parts. The log lies on a [`SimDisk`], which keeps apart what was synced. The state lies in
 //! a [`MemoryEngine`]: as RocksDB without a log of its own, it keeps what was flushed and a prefix of the batches written
-//! since, so that the log has to be replayed. The identity of the member is a file written once; it is real, and survives.
+//! since, so that the log has to be replayed. Of what is wanted at once it refuses some ([`Reluctant`]), as RocksDB does with what is not in
+//! memory. The identity of the member is a file written once; it is real, and survives.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use raft::Work;
 use raft::disk::{Crash, SimDisk};
-use store::engine::memory::MemoryEngine;
+use store::engine::{memory::MemoryEngine, reluctant::Reluctant};
 use store::{ClusterState, Handle, Listeners, Options, Seams, Server, Sizes};
 use store_client::{KeyRange, Kv, Revision, Watch, WatchMessage};
 use tokio::task::JoinSet;
@@ -180,7 +181,7 @@ impl Site {
         let machine = self.machine.lock();
         let witness = Eye { ledger: self.ledger.clone(), member: self.number, id: self.id.clone() };
         Seams {
-            engine: Some(Arc::new(machine.engine.clone())),
+            engine: Some(Arc::new(Reluctant::new(machine.engine.clone()))),
             raft: raft::Seams {
                 disk: Arc::new(machine.disk.clone()),
                 work: Work::Inline,

@@ -14,6 +14,9 @@
 //! | `db-<n>/removed` | about how many bytes of its tables were removed and not given back yet, and how many they had then |
 //! | `db-<n>` | a database; any but the current one is a leftover of an interrupted restore and removed at start |
 
+mod merges;
+mod view;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,16 +28,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft::disk::{Disk as _, RealDisk};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
-    ReadTier, SliceTransform, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, SliceTransform, WriteBatch,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
-use super::{Batch, Cursor, Engine, Error, GROUP_END, Reader};
+use super::{Batch, Engine, Error, Pace, Reader};
 use crate::limits;
+use merges::Merges;
+use view::View;
 
 const CURRENT: &str = "current";
-const REMOVED: &str = "removed";
-/// Names what [`group`] does in every table: RocksDB uses no filter that was made for another name.
+/// Names what [`view::group`] does in every table: RocksDB uses no filter that was made for another name.
 const GROUPS: &str = "kontiki.groups.1";
 /// Bytes a write takes in a batch beyond its key and value: a tag and two lengths, at most.
 const WRITE_OVERHEAD_BYTES: usize = 11;
@@ -72,20 +76,12 @@ impl RocksEngine {
 }
 
 impl Engine for RocksEngine {
-    fn reader(&self) -> Arc<dyn Reader> {
-        self.database.load_full()
+    fn reader_at(&self, pace: Pace) -> Arc<dyn Reader> {
+        Arc::new(View { database: self.database.load_full(), pace })
     }
 
-    fn reader_at_once(&self) -> Arc<dyn Reader> {
-        Arc::new(AtOnce(self.database.load_full()))
-    }
-
-    fn write(&self, batch: &Batch) -> Result<(), Error> {
-        self.database.load().write(batch, false)
-    }
-
-    fn write_at_once(&self, batch: &Batch) -> Result<(), Error> {
-        self.database.load().write(batch, true)
+    fn write_at(&self, pace: Pace, batch: &Batch) -> Result<(), Error> {
+        self.database.load().write(batch, pace)
     }
 
     fn flush(&self) -> Result<bool, Error> {
@@ -167,32 +163,6 @@ struct Database {
     merges: Mutex<Merges>,
 }
 
-/// Whether tables are merged.
-///
-/// What comes out of a merge is written before what went in is given back. A disk that it filled up would fail the next flush, and that ends the
-/// member; so where there is no room for what comes out, less what was removed from it, there is no merge. How much was removed is remembered
-/// beside the tables, as a member may be started anew while its disk is short of space.
-#[derive(Debug, Default)]
-struct Merges {
-    /// There is no room.
-    off: bool,
-    /// Bytes of the tables at the last look.
-    tables: u64,
-    /// How many of them were removed since and are given back by merges.
-    removed: u64,
-}
-
-impl Merges {
-    /// Looks at the disk again; returns whether tables may be merged.
-    fn consider(&mut self, free: u64, tables: u64, removed: u64) -> bool {
-        let given_back = self.tables.saturating_sub(tables);
-        self.removed = self.removed.saturating_sub(given_back).saturating_add(removed);
-        self.tables = tables;
-        let out = tables.saturating_sub(self.removed).min(limits::ENGINE_MERGE_BYTES_MAX);
-        free >= out + limits::ENGINE_FLUSH_FREE_BYTES_MIN
-    }
-}
-
 /// Removes the files of a replaced database once its last reader is gone.
 struct Replaced(AtomicBool, PathBuf);
 
@@ -215,7 +185,7 @@ impl Database {
         // Where there are tables a database was made already: making another would forget them.
         options.create_if_missing(tables.is_none());
         let tables = tables.unwrap_or(0);
-        let mut merges = recall_merges(path);
+        let mut merges = merges::recall(path);
         merges.off = !merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
         options.set_disable_auto_compactions(merges.off);
         if merges.off {
@@ -226,7 +196,7 @@ impl Database {
         Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::new(merges) })
     }
 
-    fn write(&self, batch: &Batch, at_once: bool) -> Result<(), Error> {
+    fn write(&self, batch: &Batch, pace: Pace) -> Result<(), Error> {
         // Its size at once instead of by doubling: a full batch is larger than what the allocator keeps at hand.
         let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
             WRITE_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
@@ -241,7 +211,7 @@ impl Database {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         // Where flushes do not keep up, a write waits for them.
-        options.set_no_slowdown(at_once);
+        options.set_no_slowdown(pace == Pace::AtOnce);
         self.db.write_opt(writes, &options).map_err(|source| error_of("write", source))
     }
 
@@ -258,7 +228,7 @@ impl Database {
         let counts = before.0 > 0 || merges.removed > 0;
         if counts
             && (merges.removed, merges.tables) != before
-            && let Err(error) = remember_merges(&self.path, &merges)
+            && let Err(error) = merges::remember(&self.path, &merges)
         {
             tracing::debug!(%error, "how much was removed could not be written down");
         }
@@ -307,20 +277,6 @@ impl Database {
     }
 }
 
-/// Where the group of a key ends, if it has one.
-fn group_end(key: &[u8]) -> Option<usize> {
-    let at = key.windows(GROUP_END.len()).position(|bytes| bytes == GROUP_END)?;
-    Some(at + GROUP_END.len())
-}
-
-fn group(key: &[u8]) -> &[u8] {
-    &key[..group_end(key).unwrap_or(key.len())]
-}
-
-fn has_group(key: &[u8]) -> bool {
-    group_end(key).is_some()
-}
-
 fn options() -> Result<Options, rocksdb::Error> {
     let mut base = Options::default();
     // Only reachable by name: the binding has no setter.
@@ -345,7 +301,7 @@ fn options() -> Result<Options, rocksdb::Error> {
     options.set_stats_persist_period_sec(0);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(limits::ENGINE_CACHE_BYTES));
-    options.set_prefix_extractor(SliceTransform::create(GROUPS, group, Some(has_group)));
+    options.set_prefix_extractor(SliceTransform::create(GROUPS, view::group, Some(view::has_group)));
     options.set_memtable_prefix_bloom_ratio(limits::ENGINE_MEMTABLE_FILTER_RATIO);
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);
@@ -355,117 +311,6 @@ fn options() -> Result<Options, rocksdb::Error> {
     table.set_format_version(5);
     options.set_block_based_table_factory(&table);
     Ok(options)
-}
-
-/// How far a read goes for what it looks for.
-#[derive(Clone, Copy)]
-enum Reach {
-    /// To the disk.
-    Disk,
-    /// To what is in memory.
-    Memory,
-}
-
-impl Reach {
-    fn options(self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        if matches!(self, Self::Memory) {
-            options.set_read_tier(ReadTier::BlockCache);
-        }
-        options
-    }
-
-    /// Without it the filters would hide what is beyond the group of the key that is sought.
-    fn across_groups(self) -> ReadOptions {
-        let mut options = self.options();
-        options.set_total_order_seek(true);
-        options
-    }
-
-    fn within_group(self) -> ReadOptions {
-        let mut options = self.options();
-        options.set_prefix_same_as_start(true);
-        options
-    }
-}
-
-impl Reader for Database {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        self.get_with(key, &Reach::Disk.options())
-    }
-
-    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.scan(Reach::Disk.across_groups(), lower, upper)
-    }
-
-    fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.scan(Reach::Disk.within_group(), lower, upper)
-    }
-
-    fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        let mut options = Reach::Disk.across_groups();
-        options.fill_cache(false);
-        self.scan(options, lower, upper)
-    }
-}
-
-/// A database as far as it is in memory.
-struct AtOnce(Arc<Database>);
-
-impl Reader for AtOnce {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        self.0.get_with(key, &Reach::Memory.options())
-    }
-
-    fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.0.scan(Reach::Memory.across_groups(), lower, upper)
-    }
-
-    fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.0.scan(Reach::Memory.within_group(), lower, upper)
-    }
-}
-
-impl Database {
-    fn get_with(&self, key: &[u8], options: &ReadOptions) -> Result<Option<Bytes>, Error> {
-        let found = self.db.get_pinned_opt(key, options).map_err(|source| error_of("read", source))?;
-        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    fn scan<'a>(&'a self, mut options: ReadOptions, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        options.set_iterate_lower_bound(lower);
-        options.set_iterate_upper_bound(upper);
-        Box::new(RocksCursor { iterator: self.db.raw_iterator_opt(options) })
-    }
-}
-
-struct RocksCursor<'a> {
-    iterator: DBRawIterator<'a>,
-}
-
-impl RocksCursor<'_> {
-    fn check(&self) -> Result<(), Error> {
-        if self.iterator.valid() {
-            return Ok(());
-        }
-        self.iterator.status().map_err(|source| error_of("scan", source))
-    }
-}
-
-impl Cursor for RocksCursor<'_> {
-    fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.iterator.seek(key);
-        self.check()
-    }
-
-    fn next(&mut self) -> Result<(), Error> {
-        self.iterator.next();
-        self.check()
-    }
-
-    fn entry(&self) -> Option<(&[u8], &[u8])> {
-        self.iterator.item()
-    }
 }
 
 /// Bytes of the tables in a directory, which need not exist; `None` when there are no tables.
@@ -486,23 +331,6 @@ fn tables_bytes(directory: &Path) -> io::Result<Option<u64>> {
 
 fn free_bytes(directory: &Path) -> Result<u64, Error> {
     RealDisk.free_bytes(directory).map_err(|error| Error::new("look for free space", error))
-}
-
-/// Always as long, and in place: on a full disk there may be no space for another file.
-fn remember_merges(database: &Path, Merges { removed, tables, .. }: &Merges) -> io::Result<()> {
-    let mut file =
-        fs::File::options().write(true).create(true).truncate(false).open(database.join(REMOVED))?;
-    write!(file, "{removed:020} {tables:020}")
-}
-
-/// Nothing was removed when it is not known: then less is merged than might be.
-fn recall_merges(database: &Path) -> Merges {
-    let read = fs::read_to_string(database.join(REMOVED)).ok();
-    let known = read.as_deref().and_then(|text| text.split_once(' '));
-    let known =
-        known.and_then(|(removed, tables)| Some((removed.parse::<u64>().ok()?, tables.parse().ok()?)));
-    let (removed, tables) = known.unwrap_or_default();
-    Merges { off: false, tables, removed: removed.min(tables) }
 }
 
 fn set_current(directory: &Path, name: &str) -> io::Result<()> {
@@ -531,20 +359,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_merged_where_there_is_room_or_much_to_give_back() {
-        const MIB: u64 = 1 << 20;
-        let mut merges = Merges::default();
-        assert!(merges.consider(500 * MIB, 400 * MIB, 0));
-        assert!(!merges.consider(450 * MIB, 400 * MIB, 0), "a flush must find space beside it");
-        assert!(!merges.consider(200 * MIB, 400 * MIB, 200 * MIB), "it would give back too little");
-        assert!(merges.consider(200 * MIB, 400 * MIB, 100 * MIB));
-        assert!(merges.consider(200 * MIB, 401 * MIB, 0), "what was removed is still there");
-        assert!(merges.consider(400 * MIB, 200 * MIB, 0), "and is given back");
-        assert!(!merges.consider(200 * MIB, 400 * MIB, 0), "once");
-        assert!(merges.consider(2048 * MIB, 100 * 1024 * MIB, 0), "not all tables are merged at once");
-    }
-
-    #[test]
     fn what_was_removed_is_remembered_where_there_are_tables() {
         let directory = tempfile::tempdir().unwrap();
         let removed = |engine: &RocksEngine| engine.database.load().merges.lock().removed;
@@ -567,14 +381,14 @@ mod tests {
         assert!(engine.flush().unwrap());
         assert!(engine.flush().unwrap());
         let (known, now) =
-            (recall_merges(&database), engine.database.load().bytes("rocksdb.live-sst-files-size"));
+            (merges::recall(&database), engine.database.load().bytes("rocksdb.live-sst-files-size"));
         assert_eq!(known.tables, now, "tables that have come since are known, too");
         drop(engine);
         let given_back = Merges { off: false, tables: 1 << 20, removed: 1 << 19 };
-        remember_merges(&database, &given_back).unwrap();
+        merges::remember(&database, &given_back).unwrap();
         assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "a merge came before the end");
         for nonsense in ["nonsense", "", "7", "7 x"] {
-            fs::write(database.join(REMOVED), nonsense).unwrap();
+            fs::write(database.join(merges::REMOVED), nonsense).unwrap();
             assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "{nonsense}");
         }
     }
@@ -588,13 +402,13 @@ mod tests {
             batch
         };
         let engine = RocksEngine::open(directory.path()).unwrap();
-        engine.write_at_once(&one(b"k\0\x01a")).unwrap();
-        assert!(engine.reader_at_once().get(b"k\0\x01a").unwrap().is_some(), "it is in a memtable");
+        engine.write_at(Pace::AtOnce, &one(b"k\0\x01a")).unwrap();
+        assert!(engine.reader_at(Pace::AtOnce).get(b"k\0\x01a").unwrap().is_some(), "it is in a memtable");
         assert!(engine.flush().unwrap());
         drop(engine);
 
         let engine = RocksEngine::open(directory.path()).unwrap();
-        let (reader, at_once) = (engine.reader(), engine.reader_at_once());
+        let (reader, at_once) = (engine.reader(), engine.reader_at(Pace::AtOnce));
         let seek = |reader: &dyn Reader| {
             let mut cursor = reader.group_cursor(b"k", b"l");
             cursor.seek(b"k\0\x01").map(|()| cursor.entry().is_some())
@@ -612,7 +426,7 @@ mod tests {
         ];
         let stopped = [(stopped[0], "9"), (stopped[1], "1"), (stopped[2], "1")];
         engine.database.load().db.set_options(&stopped).unwrap();
-        assert!(engine.write_at_once(&one(b"late")).unwrap_err().is_impatience());
+        assert!(engine.write_at(Pace::AtOnce, &one(b"late")).unwrap_err().is_impatience());
         assert_eq!(reader.get(b"late").unwrap(), None);
     }
 
