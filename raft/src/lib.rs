@@ -58,7 +58,8 @@
 //! `read_index` joins the next round. A round asks the leader for its commit index; the leader first commits an entry of
 //! its own term, then has a majority confirm that it still leads, after the question was asked. The reader
 //! returns when the local machine has applied that index. No clock is trusted: a leader that was paused for an hour
-//! fails the round. Readers that arrive during a round share the next.
+//! fails the round. Readers that arrive during a round share the next. A leader that is the only voter needs nobody's word, and what
+//! was acknowledged is what it has applied: it answers in place.
 //!
 //! # Snapshots
 //!

@@ -5,9 +5,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Status};
 use support::Trouble::{Fails, Panics};
 use support::{Cluster, Running, command};
@@ -76,7 +77,7 @@ async fn reads_are_confirmed_over_links_slower_than_the_signs_of_life() {
     let leader = cluster.leader().await;
     for reader in 1..=3 {
         let proposed = cluster.handle(leader).propose(command(reader)).await.unwrap();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let index = cluster.handle(reader).read_index().await.unwrap();
         assert!(index >= proposed.index);
         assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
@@ -223,6 +224,28 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_reads_in_place_only_as_long_as_it_is_alone() {
+    let mut cluster = Cluster::new(1).await;
+    let handle = cluster.handle(1);
+    let proposed = handle.propose(command(0)).await.unwrap();
+    support::wait_for("its metrics", || handle.status().applied >= proposed.index).await;
+    let read = handle.read_index().now_or_never().expect("nobody has to be asked");
+    assert!(read.unwrap() >= proposed.index);
+
+    for id in 2..=3 {
+        let member = cluster.prepare(id).await;
+        handle.add_learner(MemberId(id), member).await.unwrap();
+        handle.promote(MemberId(id)).await.unwrap();
+    }
+    assert!(handle.read_index().now_or_never().is_none(), "the others have to be asked");
+    assert!(handle.read_index().await.unwrap() >= proposed.index);
+    cluster.kill(2).await;
+    cluster.kill(3).await;
+    let read = handle.read_index().await;
+    assert!(read.is_err(), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stops_hands_over_first() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
@@ -293,7 +316,7 @@ async fn a_leader_whose_disk_hangs_makes_way_and_comes_back_as_a_follower() {
     let hung = cluster.leader().await;
     cluster.handle(hung).propose(command(0)).await.unwrap();
     cluster.disk(hung).hang(true);
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     // This one is lost or not; it makes the disk owe something.
     let lost = cluster.handle(hung);
     let lost = tokio::spawn(async move { lost.propose(command(1)).await });
@@ -385,7 +408,7 @@ async fn how_long_a_failover_takes() {
         let survivor = cluster.handle(leader % 3 + 1);
         let mut leadership = survivor.leadership();
         let term = leadership.borrow().term;
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         cluster.kill(leader).await;
         let known = async {
             leadership.wait_for(|now| now.term > term && now.leader.is_some()).await.unwrap();

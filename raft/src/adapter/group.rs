@@ -282,7 +282,29 @@ impl Group {
         let own_term =
             metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term);
         (promised && own_term && self.leadership_now().is_self).then_some(())?;
-        self.machine.applied().borrow().checked_sub(1)
+        self.machine.applied_next().checked_sub(1)
+    }
+
+    /// Up to where this member has applied the log, if it leads and is the only voter: nobody else can have acknowledged anything.
+    ///
+    /// Metrics may be older than the messages that openraft has handled since. But it publishes them after it has handled an entry that
+    /// makes others voters, or a vote for another, and before anything can follow from that: what a quorum with others in it commits
+    /// needs one more message from here or to here.
+    pub(crate) fn applied_alone(&self) -> Option<u64> {
+        if self.standing_back.load(Ordering::Relaxed) || self.fuse.check().is_err() {
+            return None;
+        }
+        let metrics = self.metrics.borrow_watched();
+        let leads = metrics.running_state.is_ok()
+            && metrics.state == ServerState::Leader
+            && metrics.current_leader == Some(self.id.0);
+        let own_term =
+            metrics.last_applied.is_some_and(|id| id.committed_leader_id().term == metrics.current_term);
+        let alone = match metrics.membership_config.membership().get_joint_config().as_slice() {
+            [voters] => voters.len() == 1 && voters.contains(&self.id.0),
+            _ => false,
+        };
+        (leads && own_term && alone).then(|| self.machine.applied_next().checked_sub(1)).flatten()
     }
 
     async fn add_learner(&self, id: MemberId, member: Member) -> Result<Outcome, Refusal> {
@@ -452,6 +474,9 @@ impl Group {
 
     /// Waits until the local state machine has applied `index`.
     pub(crate) async fn applied(&self, index: u64, until: Instant) -> Result<(), Error> {
+        if self.machine.applied_next() > index {
+            return Ok(());
+        }
         let mut applied = self.machine.applied();
         let reached = applied.wait_for(|next| *next > index);
         match tokio::time::timeout_at(until, reached).await.map(|reached| reached.map(drop)) {
@@ -475,8 +500,9 @@ impl Group {
 
     /// Returns when the group has ended, with the reason. Cancel-safe.
     pub(crate) async fn ended(&self) -> Error {
-        // Either way the metrics now hold the reason.
-        drop(self.reached(|metrics| metrics.running_state.is_err()).await);
+        // openraft says at its end why, and that there will be no more. All of its metrics would wake whoever waits with each entry.
+        let mut server = self.server.clone();
+        while server.changed().await.is_ok() {}
         match &self.metrics.borrow_watched().running_state {
             Err(fatal) => self.fatal(fatal),
             Ok(()) => Error::Stopped,

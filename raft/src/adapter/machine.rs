@@ -133,7 +133,12 @@ impl Machine {
         self.shared.unflushed.exceeded().await;
     }
 
-    /// Follows the number of the first index not applied.
+    /// The first index not applied.
+    pub(crate) fn applied_next(&self) -> u64 {
+        *self.shared.applied.borrow()
+    }
+
+    /// Follows it.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
     }
