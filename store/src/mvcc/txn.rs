@@ -24,8 +24,7 @@ impl Draft<'_> {
     /// Runs a transaction. To be called inside [`Draft::command`], which takes back what a late refusal leaves.
     pub fn txn(&mut self, txn: &Txn) -> Result<TxnResult, Failure> {
         let plan = self.plan(txn)?;
-        self.check_puts(&plan)?;
-        self.check_ranges(&plan)?;
+        self.check(&plan)?;
         self.execute(&plan)
     }
 
@@ -50,11 +49,11 @@ impl Draft<'_> {
         Ok(Plan { succeeded, steps })
     }
 
-    /// All writes before any read: of two things that are wrong, etcd names this first.
-    fn check_puts(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
+    /// In the order in which it will run: of two things that are wrong, etcd names the first, since 3.6; it named writes before reads.
+    fn check(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
         for step in &plan.steps {
             match step {
-                Step::Txn(nested) => self.check_puts(nested)?,
+                Step::Txn(nested) => self.check(nested)?,
                 Step::Op(Op::Put { key, lease, ignore_value, ignore_lease, .. }) => {
                     if (*ignore_value || *ignore_lease) && self.current(key, false)?.is_none() {
                         return Err(key_not_found().into());
@@ -63,18 +62,8 @@ impl Draft<'_> {
                         return Err(Refusal::LeaseNotFound.into());
                     }
                 }
-                Step::Op(Op::Range(_) | Op::Delete { .. } | Op::Txn(_)) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_ranges(&self, plan: &Plan<'_>) -> Result<(), Failure> {
-        for step in &plan.steps {
-            match step {
-                Step::Txn(nested) => self.check_ranges(nested)?,
                 Step::Op(Op::Range(range)) => self.check_readable(range)?,
-                Step::Op(Op::Put { .. } | Op::Delete { .. } | Op::Txn(_)) => {}
+                Step::Op(Op::Delete { .. } | Op::Txn(_)) => {}
             }
         }
         Ok(())

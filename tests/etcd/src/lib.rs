@@ -16,3 +16,4 @@ pub mod calls;
 pub mod guarded;
 pub mod pair;
 pub mod server;
+pub mod ties;

@@ -51,8 +51,7 @@ impl State {
 
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<TxnResult, Error> {
         let plan = self.plan(txn);
-        self.check_puts(&plan)?;
-        self.check_ranges(&plan)?;
+        self.check(&plan)?;
         let mut changes = Vec::new();
         let result = self.execute(&plan, &mut changes);
         self.commit(changes);
@@ -203,10 +202,10 @@ impl State {
         Plan { succeeded, steps: steps.collect() }
     }
 
-    fn check_puts(&self, plan: &Plan<'_>) -> Result<(), Error> {
+    fn check(&self, plan: &Plan<'_>) -> Result<(), Error> {
         for step in &plan.steps {
             match step {
-                Step::Txn(nested) => self.check_puts(nested)?,
+                Step::Txn(nested) => self.check(nested)?,
                 Step::Op(Op::Put { key, lease, ignore_value, ignore_lease, .. }) => {
                     let exists = self.current(key).is_some();
                     if (*ignore_value || *ignore_lease) && !exists {
@@ -216,18 +215,8 @@ impl State {
                         return Err(Error::LeaseNotFound);
                     }
                 }
-                Step::Op(Op::Range(_) | Op::Delete { .. } | Op::Txn(_)) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_ranges(&self, plan: &Plan<'_>) -> Result<(), Error> {
-        for step in &plan.steps {
-            match step {
-                Step::Txn(nested) => self.check_ranges(nested)?,
                 Step::Op(Op::Range(range)) => self.check_revision(range)?,
-                Step::Op(Op::Put { .. } | Op::Delete { .. } | Op::Txn(_)) => {}
+                Step::Op(Op::Delete { .. } | Op::Txn(_)) => {}
             }
         }
         Ok(())
