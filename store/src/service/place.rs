@@ -10,6 +10,7 @@ use store_client::{
     ChangeKind, Compare, Error, KeyRange, KeyValue, Kv, LeaseId, Op, OpResult, Order, Range, Revision,
     Target, Txn, Watch, WatchMessage,
 };
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::error;
@@ -41,8 +42,33 @@ pub async fn first(handle: &Handle, name: &[u8]) -> Result<(Revision, Option<Key
 
 impl Place {
     /// Takes a place, or finds the one that was taken under the same lease before. Without a lease, one is granted that
-    /// nobody renews.
+    /// nobody renews. A place that was taken for a caller who has gone away meanwhile is given up.
     pub async fn take(handle: &Handle, name: &[u8], lease: LeaseId, value: Bytes) -> Result<Self, Error> {
+        let (tell, told) = oneshot::channel();
+        let (handle, name) = (handle.clone(), Bytes::copy_from_slice(name));
+        // Whether a key was put is known to whoever waits for the answer, and the caller may not.
+        tokio::spawn(async move {
+            let taken = Self::try_take(&handle, &name, lease, value).await;
+            let taken = taken.map(|(place, is_new)| {
+                let guard = Guard { handle, place: is_new.then(|| place.clone()) };
+                (place, guard)
+            });
+            // Where nobody receives it, the guard is dropped.
+            drop(tell.send(taken));
+        });
+        let stopped = |_| Error::Unavailable("the member has stopped".to_owned());
+        let (place, mut guard) = told.await.map_err(stopped)??;
+        guard.place = None;
+        Ok(place)
+    }
+
+    /// Takes a place; says whether it is new.
+    async fn try_take(
+        handle: &Handle,
+        name: &[u8],
+        lease: LeaseId,
+        value: Bytes,
+    ) -> Result<(Self, bool), Error> {
         let lease = match lease {
             LeaseId(0) => handle.lease_grant(LeaseId(0), SESSION_TTL_S).await?.id,
             given => given,
@@ -66,7 +92,7 @@ impl Place {
             }
         };
         let created = created.ok_or_else(|| Error::Internal("the key of a place was not read".to_owned()))?;
-        Ok(Self { key, created, lease })
+        Ok((Self { key, created, lease }, result.succeeded))
     }
 
     /// Whether the key is still the one that was created.
@@ -76,7 +102,7 @@ impl Place {
 
     /// Waits until nobody is before it. The place is given up if the caller goes away, or on an error.
     pub async fn wait(&self, handle: &Handle, name: &[u8]) -> Result<Revision, Status> {
-        let mut guard = Guard { handle, place: Some(self) };
+        let mut guard = Guard { handle: handle.clone(), place: Some(self.clone()) };
         let revision = self.wait_first(handle, name).await?;
         guard.place = None;
         Ok(revision)
@@ -133,15 +159,15 @@ async fn gone(handle: &Handle, key: Bytes, start: Revision) -> Result<(), Error>
 }
 
 /// Gives a place up when a wait ends without success: the caller may be gone, which drops the wait at any await.
-struct Guard<'a> {
-    handle: &'a Handle,
-    place: Option<&'a Place>,
+struct Guard {
+    handle: Handle,
+    place: Option<Place>,
 }
 
-impl Drop for Guard<'_> {
+impl Drop for Guard {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
-        let (handle, place) = (self.handle.clone(), place.clone());
+        let handle = self.handle.clone();
         // One short transaction; if it fails, the lease does the same later.
         tokio::spawn(async move {
             if let Err(error) = place.leave(&handle).await {
