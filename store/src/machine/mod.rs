@@ -51,7 +51,7 @@ use execute::run;
 pub struct Machine {
     engine: Arc<dyn Engine>,
     facts: RwLock<Facts>,
-    hub: Arc<Hub>,
+    hub: Hub,
     deadlines: Deadlines,
     auth: Published,
     tokens: auth::token::Deadlines,
@@ -88,7 +88,7 @@ impl Machine {
         Ok(Self {
             engine,
             facts: RwLock::new(facts),
-            hub: Arc::new(Hub::new(facts.revision)),
+            hub: Hub::new(facts.revision),
             deadlines,
             auth: Published::new(auth),
             tokens,
@@ -130,11 +130,6 @@ impl Machine {
     /// What is counted and timed.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
-    }
-
-    /// Who is told about changes.
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
     }
 
     /// When leases end, as this member sees it.
@@ -458,6 +453,10 @@ impl StateMachine for Machine {
 }
 
 impl Past for Machine {
+    fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     fn read(&self, keys: &KeyRange, start: i64, end: i64) -> Result<history::Piece, mvcc::Error> {
         history::read(self.engine.reader().as_ref(), keys, start, end)
     }

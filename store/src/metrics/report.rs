@@ -16,6 +16,7 @@ use tonic::Code;
 use super::calls::{CODES, Calls, Method};
 use super::process::Process;
 use crate::server::Handle;
+use crate::watch::Past;
 
 /// What the report is called when it is sent.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -275,7 +275,7 @@ impl Handle {
         validate::keys(&watch.keys)?;
         patiently!(self, |member| {
             let machine = member.machine();
-            let subscribe = || Ok(Subscription::new(machine.hub().clone(), machine.clone(), watch.clone())?);
+            let subscribe = || Ok(Subscription::new(machine.clone(), &watch)?);
             let check = |rights: &Rights<'_>| Ok(rights.read(&watch.keys)?);
             machine.read_as(&member.caller, check, subscribe).map_err(|failure| member.failure(failure))
         })

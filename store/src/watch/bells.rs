@@ -1,6 +1,7 @@
 //! One task that waits for many watchers.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
@@ -21,13 +22,22 @@ impl Bells {
 
     /// Appends the names of those that have had news since the last time, or has the task woken when one has.
     pub fn poll_rung(&self, context: &mut Context<'_>, names: &mut VecDeque<i64>) -> Poll<()> {
+        self.poll(context, |rung| names.extend(rung.drain(..)))
+    }
+
+    /// Waits until one has had news, whichever it is.
+    pub(super) async fn rung(&self) {
+        poll_fn(|context| self.poll(context, Vec::clear)).await;
+    }
+
+    fn poll(&self, context: &mut Context<'_>, take: impl FnOnce(&mut Vec<i64>)) -> Poll<()> {
         // In this order: who rings after the look wakes the task.
         self.waiting.register(context.waker());
         let mut rung = self.rung.lock();
         if rung.is_empty() {
             return Poll::Pending;
         }
-        names.extend(rung.drain(..));
+        take(&mut rung);
         Poll::Ready(())
     }
 }

@@ -1,123 +1,203 @@
 //! Which watchers a key concerns.
 //!
 //! Single keys and prefixes, which is nearly all there is, are found by hashing: one look-up for the key and one for
-//! each length of prefix in use. Other ranges are compared one by one.
+//! each length of prefix in use. Other ranges are compared one by one, as far as they begin before the key.
+//!
+//! There may be a hundred thousand watchers, so nothing is held twice: who watches is found by the key that the first of them holds.
 
-use std::collections::{BTreeMap, HashMap};
+#![expect(clippy::mutable_key_type, reason = "what a watcher watches never changes")]
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use store_client::KeyRange;
 
-use super::Id;
+use super::Watcher;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    keys: HashMap<Bytes, Ids>,
-    prefixes: BTreeMap<usize, HashMap<Bytes, Ids>>,
-    ranges: BTreeMap<Id, KeyRange>,
+    keys: HashSet<Group>,
+    prefixes: BTreeMap<usize, HashSet<Group>>,
+    ranges: BTreeSet<Group>,
 }
 
-/// Who watches the same; most often one, which takes no allocation.
+/// Who watches from the same key on, and with the same shape of range; most often one, which takes no allocation.
 #[derive(Debug)]
-enum Ids {
-    One(Id),
-    Many(Vec<Id>),
+enum Group {
+    One(Arc<Watcher>),
+    /// Never empty.
+    #[expect(clippy::box_collection, reason = "a group is as small as a pointer and a tag")]
+    Many(Box<Vec<Arc<Watcher>>>),
 }
 
-impl Ids {
-    fn as_slice(&self) -> &[Id] {
+impl Group {
+    fn watchers(&self) -> &[Arc<Watcher>] {
         match self {
-            Self::One(id) => std::slice::from_ref(id),
-            Self::Many(ids) => ids,
+            Self::One(watcher) => std::slice::from_ref(watcher),
+            Self::Many(watchers) => watchers,
         }
     }
 
-    fn push(&mut self, id: Id) {
+    fn start(&self) -> &[u8] {
+        self.watchers().first().map_or(&[], |first| start(&first.keys))
+    }
+
+    fn and(self, watcher: Arc<Watcher>) -> Self {
         match self {
-            Self::One(first) => *self = Self::Many(vec![*first, id]),
-            Self::Many(ids) => ids.push(id),
+            Self::One(first) => Self::Many(Box::new(vec![first, watcher])),
+            Self::Many(mut watchers) => {
+                watchers.push(watcher);
+                Self::Many(watchers)
+            }
         }
     }
 
-    /// Whether somebody is left.
-    fn remove(&mut self, id: Id) -> bool {
+    /// The others, if there are any.
+    fn without(self, watcher: &Arc<Watcher>) -> Option<Self> {
         match self {
-            Self::One(only) => *only != id,
-            Self::Many(ids) => {
-                ids.retain(|other| *other != id);
-                !ids.is_empty()
+            Self::One(only) => (!Arc::ptr_eq(&only, watcher)).then_some(Self::One(only)),
+            Self::Many(mut watchers) => {
+                watchers.retain(|other| !Arc::ptr_eq(other, watcher));
+                (!watchers.is_empty()).then_some(Self::Many(watchers))
             }
         }
     }
 }
 
-fn add(map: &mut HashMap<Bytes, Ids>, key: &Bytes, id: Id) {
-    map.entry(key.clone()).and_modify(|ids| ids.push(id)).or_insert(Ids::One(id));
+impl Borrow<[u8]> for Group {
+    fn borrow(&self) -> &[u8] {
+        self.start()
+    }
+}
+
+impl Hash for Group {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.start().hash(state);
+    }
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Self) -> bool {
+        self.start() == other.start()
+    }
+}
+
+impl Eq for Group {}
+
+impl Ord for Group {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.start().cmp(other.start())
+    }
+}
+
+impl PartialOrd for Group {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn start(keys: &KeyRange) -> &Bytes {
+    match keys {
+        KeyRange::Key(start) | KeyRange::Interval { start, .. } | KeyRange::From(start) => start,
+    }
 }
 
 /// How a range is found.
-enum Shape<'a> {
-    Key(&'a Bytes),
-    Prefix(&'a Bytes),
+enum Shape {
+    Key,
+    Prefix,
     Other,
 }
 
-fn shape(keys: &KeyRange) -> Shape<'_> {
+fn shape(keys: &KeyRange) -> Shape {
     match keys {
-        KeyRange::Key(key) => Shape::Key(key),
-        KeyRange::Interval { start, .. } if *keys == KeyRange::prefix(start.clone()) => Shape::Prefix(start),
-        KeyRange::From(start) if start.is_empty() => Shape::Prefix(start),
+        KeyRange::Key(_) => Shape::Key,
+        KeyRange::Interval { start, .. } if *keys == KeyRange::prefix(start.clone()) => Shape::Prefix,
+        KeyRange::From(start) if start.is_empty() => Shape::Prefix,
         KeyRange::Interval { .. } | KeyRange::From(_) => Shape::Other,
     }
 }
 
 impl Index {
-    pub(super) fn insert(&mut self, keys: &KeyRange, id: Id) {
-        match shape(keys) {
-            Shape::Key(key) => add(&mut self.keys, key, id),
-            Shape::Prefix(prefix) => add(self.prefixes.entry(prefix.len()).or_default(), prefix, id),
+    pub(super) fn insert(&mut self, watcher: Arc<Watcher>) {
+        let start = start(&watcher.keys);
+        match shape(&watcher.keys) {
+            Shape::Key => insert(&mut self.keys, watcher),
+            Shape::Prefix => insert(self.prefixes.entry(start.len()).or_default(), watcher),
             Shape::Other => {
-                self.ranges.insert(id, keys.clone());
+                let group = match self.ranges.take(start.as_ref()) {
+                    None => Group::One(watcher),
+                    Some(group) => group.and(watcher),
+                };
+                self.ranges.insert(group);
             }
         }
     }
 
-    pub(super) fn remove(&mut self, keys: &KeyRange, id: Id) {
-        match shape(keys) {
-            Shape::Key(key) => remove(&mut self.keys, key, id),
-            Shape::Prefix(prefix) => {
-                if let Some(same_length) = self.prefixes.get_mut(&prefix.len()) {
-                    remove(same_length, prefix, id);
+    pub(super) fn remove(&mut self, watcher: &Arc<Watcher>) {
+        let start = start(&watcher.keys);
+        match shape(&watcher.keys) {
+            Shape::Key => remove(&mut self.keys, watcher),
+            Shape::Prefix => {
+                if let Some(same_length) = self.prefixes.get_mut(&start.len()) {
+                    remove(same_length, watcher);
                     if same_length.is_empty() {
-                        self.prefixes.remove(&prefix.len());
+                        self.prefixes.remove(&start.len());
                     }
                 }
             }
             Shape::Other => {
-                self.ranges.remove(&id);
+                if let Some(others) =
+                    self.ranges.take(start.as_ref()).and_then(|group| group.without(watcher))
+                {
+                    self.ranges.insert(others);
+                }
             }
         }
     }
 
-    /// Adds those whom a change of `key` concerns; one may be added twice.
-    pub(super) fn concerned(&self, key: &[u8], out: &mut Vec<Id>) {
-        out.extend(self.keys.get(key).into_iter().flat_map(Ids::as_slice));
+    /// Tells those whom a change of `key` concerns, each once.
+    pub(super) fn concerned<'a>(&'a self, key: &[u8], mut tell: impl FnMut(&'a Arc<Watcher>)) {
+        self.keys.get(key).into_iter().flat_map(Group::watchers).for_each(&mut tell);
         for (length, same_length) in &self.prefixes {
             let Some(prefix) = key.get(..*length) else { break };
-            out.extend(same_length.get(prefix).into_iter().flat_map(Ids::as_slice));
+            same_length.get(prefix).into_iter().flat_map(Group::watchers).for_each(&mut tell);
         }
-        out.extend(self.ranges.iter().filter(|(_, range)| range.contains(key)).map(|(id, _)| *id));
+        let begun =
+            self.ranges.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).flat_map(Group::watchers);
+        begun.filter(|watcher| watcher.keys.contains(key)).for_each(&mut tell);
+    }
+
+    pub(super) fn for_each(&self, tell: impl FnMut(&Arc<Watcher>)) {
+        let hashed = self.prefixes.values().chain([&self.keys]).flatten();
+        hashed.chain(&self.ranges).flat_map(Group::watchers).for_each(tell);
     }
 }
 
-fn remove(map: &mut HashMap<Bytes, Ids>, key: &Bytes, id: Id) {
-    if map.get_mut(key).is_some_and(|ids| !ids.remove(id)) {
-        map.remove(key);
+fn insert(groups: &mut HashSet<Group>, watcher: Arc<Watcher>) {
+    let group = match groups.take(start(&watcher.keys).as_ref()) {
+        None => Group::One(watcher),
+        Some(group) => group.and(watcher),
+    };
+    groups.insert(group);
+}
+
+fn remove(groups: &mut HashSet<Group>, watcher: &Arc<Watcher>) {
+    if let Some(others) = groups.take(start(&watcher.keys).as_ref()).and_then(|group| group.without(watcher))
+    {
+        groups.insert(others);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use store_client::{Revision, Watch};
+
     use super::*;
 
     #[test]
@@ -134,24 +214,34 @@ mod tests {
             KeyRange::Key("a/b".into()),
             KeyRange::prefix("a/"),
             KeyRange::Key("a/b".into()),
+            // From the same key on.
+            KeyRange::Interval { start: "a/a".into(), end: "a/b".into() },
+            KeyRange::From("a/a".into()),
         ];
+        let watch = |keys| Watch { keys, start: Revision(0), prev_kv: false, progress: false };
+        let watchers = ranges.map(|keys| Arc::new(Watcher::new(&watch(keys), 1)));
         let mut index = Index::default();
-        for (id, range) in (0..).zip(&ranges) {
-            index.insert(range, Id(id));
+        let check = |index: &Index, watchers: &[Arc<Watcher>]| {
+            for key in ["a/b", "a/", "a/a", "a", "a/bc", "b", "c", ""] {
+                let mut found = Vec::new();
+                index.concerned(key.as_bytes(), |watcher| found.push(Arc::as_ptr(watcher)));
+                let holds = |watcher: &&Arc<Watcher>| watcher.keys.contains(key.as_bytes());
+                let mut expect: Vec<_> = watchers.iter().filter(holds).map(Arc::as_ptr).collect();
+                found.sort_unstable();
+                expect.sort_unstable();
+                assert_eq!(found, expect, "{key}");
+            }
+            let mut all = 0;
+            index.for_each(|_| all += 1);
+            assert_eq!(all, watchers.len());
+        };
+        for (number, watcher) in watchers.iter().enumerate() {
+            index.insert(watcher.clone());
+            check(&index, &watchers[..=number]);
         }
-        for key in ["a/b", "a/", "a", "a/bc", "b", "c", ""] {
-            let mut found = Vec::new();
-            index.concerned(key.as_bytes(), &mut found);
-            found.sort_unstable();
-            let expect: Vec<Id> = (0..)
-                .zip(&ranges)
-                .filter(|(_, range)| range.contains(key.as_bytes()))
-                .map(|(id, _)| Id(id))
-                .collect();
-            assert_eq!(found, expect, "{key}");
-        }
-        for (id, range) in (0..).zip(&ranges) {
-            index.remove(range, Id(id));
+        for (number, watcher) in watchers.iter().enumerate() {
+            index.remove(watcher);
+            check(&index, &watchers[number + 1..]);
         }
         assert!(index.keys.is_empty() && index.prefixes.is_empty() && index.ranges.is_empty());
     }

@@ -2,21 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use store_client::{Change, Error as Refusal, KeyRange, Revision, Watch, WatchMessage};
 
-use super::{Bells, Hub, Id, Past, Popped, Watcher};
+use super::{Bells, Past, Popped, Watcher};
 use crate::mvcc::draft::Revised;
 use crate::mvcc::history::Piece;
 
 /// A watch under way. Dropping it ends it.
 pub struct Subscription {
-    hub: Arc<Hub>,
     past: Arc<dyn Past>,
-    keys: KeyRange,
-    start: i64,
-    id: Id,
     watcher: Arc<Watcher>,
     phase: Phase,
     /// Everything up to this revision has been delivered.
@@ -64,8 +59,17 @@ pub struct Asker(Arc<Watcher>);
 impl Asker {
     /// Asks for one [`Delivery::Progress`] as soon as everything published by now has been delivered.
     pub fn ask(&self) {
-        self.0.asked.store(true, Ordering::Release);
-        self.0.wake();
+        self.0.ask();
+    }
+
+    /// Which keys it watches.
+    pub fn keys(&self) -> &KeyRange {
+        &self.0.keys
+    }
+
+    /// Whether it is this subscription that it asks.
+    pub fn asks(&self, subscription: &Subscription) -> bool {
+        Arc::ptr_eq(&self.0, &subscription.watcher)
     }
 }
 
@@ -95,28 +99,24 @@ pub enum Delivery {
 
 impl Subscription {
     /// Registers a watch.
-    pub fn new(hub: Arc<Hub>, past: Arc<dyn Past>, watch: Watch) -> Result<Self, Refusal> {
-        let (id, watcher, registered) = hub.register(&watch)?;
-        let start = if watch.start.0 > 0 { watch.start.0 } else { registered + 1 };
-        let subscription = Self {
-            hub,
-            past,
-            keys: watch.keys,
-            start,
-            id,
-            watcher,
-            phase: Phase::New { registered },
-            delivered: start - 1,
-        };
+    pub fn new(past: Arc<dyn Past>, watch: &Watch) -> Result<Self, Refusal> {
+        let (watcher, registered) = past.hub().register(watch)?;
+        let (start, phase) = (watcher.start, Phase::New { registered });
+        let subscription = Self { past, watcher, phase, delivered: start - 1 };
         if start < subscription.past.compacted() {
             return Err(subscription.compacted());
         }
         Ok(subscription)
     }
 
+    /// Which keys it watches.
+    pub fn keys(&self) -> &KeyRange {
+        &self.watcher.keys
+    }
+
     /// Whether a change is one this watch asked for.
     pub fn concerns(&self, change: &Change) -> bool {
-        self.keys.contains(&change.kv.key)
+        self.keys().contains(&change.kv.key)
     }
 
     /// A way to ask for progress while somebody waits for the next delivery.
@@ -126,8 +126,7 @@ impl Subscription {
 
     /// Rings a bell for all that comes, in place of waking who waits in [`next`](Self::next). What came before has not rung.
     pub fn ring(&self, bells: Arc<Bells>, name: i64) {
-        // Once: a second time changes nothing.
-        drop(self.watcher.bell.set((bells, name)));
+        self.watcher.set_bell(bells, name);
     }
 
     /// Whether changes come with the values before.
@@ -145,7 +144,11 @@ impl Subscription {
                         return Some(Err(refusal));
                     }
                 }
-                Step::Quiet => self.watcher.news.notified().await,
+                Step::Quiet => match self.watcher.bell() {
+                    Some(bells) => bells.rung().await,
+                    // And another look: what came before now has not rung.
+                    None => self.ring(Arc::default(), 0),
+                },
                 Step::Ended => return None,
             }
         }
@@ -157,16 +160,16 @@ impl Subscription {
             #[cfg(feature = "known-bugs")]
             if raft::bugs::is_on(raft::bugs::Bug::M8)
                 && !matches!(self.phase, Phase::New { .. })
-                && self.watcher.asked.swap(false, Ordering::AcqRel)
+                && self.watcher.was_asked()
             {
-                return Step::Deliver(Delivery::Progress(Revision(self.hub.published())));
+                return Step::Deliver(Delivery::Progress(Revision(self.past.hub().published())));
             }
             match &mut self.phase {
                 Phase::Ended => return Step::Ended,
                 Phase::New { registered } => {
                     let registered = *registered;
-                    self.phase = if self.start <= registered {
-                        Phase::history(self.start, registered)
+                    self.phase = if self.watcher.start <= registered {
+                        Phase::history(self.watcher.start, registered)
                     } else {
                         Phase::Live
                     };
@@ -209,11 +212,11 @@ impl Subscription {
     }
 
     async fn piece(&self, next: i64, end: i64) -> Result<Piece, Refusal> {
-        let (past, keys) = (self.past.clone(), self.keys.clone());
+        let (past, watcher) = (self.past.clone(), self.watcher.clone());
         let piece = self
             .past
             .work()
-            .run(move || past.read(&keys, next, end))
+            .run(move || past.read(&watcher.keys, next, end))
             .await
             .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
             .map_err(|error| Refusal::Internal(error.to_string()))?;
@@ -228,25 +231,25 @@ impl Subscription {
     /// Takes from the queue.
     fn live(&mut self) -> Live {
         // In this order: what is published after the look rings, and what was published by now is in the queue by now.
-        self.watcher.rung.store(false, Ordering::Release);
-        let published = self.hub.published();
+        self.watcher.look();
+        let published = self.past.hub().published();
         match self.watcher.pop() {
             #[cfg(feature = "known-bugs")]
             Popped::Revised(revised) if raft::bugs::is_on(raft::bugs::Bug::M13) => {
                 self.delivered = self.delivered.min(revised.revision.0 - 1);
                 Live::Deliver(self.deliver(revised))
             }
-            Popped::Revised(revised) if revised.revision.0 >= self.start => {
+            Popped::Revised(revised) if revised.revision.0 >= self.watcher.start => {
                 Live::Deliver(self.deliver(revised))
             }
             Popped::Revised(_) => Live::Again,
             Popped::Lost(from) => {
-                let end = self.hub.resume(&self.watcher);
-                let next = from.max(self.start);
+                let end = self.past.hub().resume(&self.watcher);
+                let next = from.max(self.watcher.start);
                 #[cfg(feature = "known-bugs")]
                 let next = match raft::bugs::is_on(raft::bugs::Bug::M9) {
                     true => {
-                        let oldest = self.start.max(self.past.compacted());
+                        let oldest = self.watcher.start.max(self.past.compacted());
                         self.delivered = oldest - 1;
                         oldest
                     }
@@ -259,9 +262,9 @@ impl Subscription {
             }
             Popped::Nothing => {
                 // A watch that starts in the future is not told about what comes before.
-                let started = published >= self.start - 1;
+                let started = published >= self.watcher.start - 1;
                 let due = self.watcher.progress && published > self.delivered;
-                if started && (due || self.watcher.asked.swap(false, Ordering::AcqRel)) {
+                if started && (due || self.watcher.was_asked()) {
                     self.delivered = self.delivered.max(published);
                     return Live::Deliver(Delivery::Progress(Revision(published)));
                 }
@@ -331,7 +334,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.remove(&self.keys, self.id);
+        self.past.hub().remove(&self.watcher);
     }
 }
 
@@ -339,11 +342,9 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
 
-    /// A hundred thousand watches of a member are this large. Allocators round up: 8 bytes more would take 32.
+    /// There may be a hundred thousand, each in the table of its stream.
     #[test]
-    fn a_watch_takes_two_rooms_of_160_bytes() {
-        assert!(size_of::<Subscription>() <= 160, "{}", size_of::<Subscription>());
-        let counts = 2 * size_of::<usize>();
-        assert!(counts + size_of::<Watcher>() <= 160, "{}", counts + size_of::<Watcher>());
+    fn a_subscription_takes_48_bytes() {
+        assert!(size_of::<Option<Subscription>>() <= 48, "{}", size_of::<Option<Subscription>>());
     }
 }

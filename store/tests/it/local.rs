@@ -77,7 +77,7 @@ impl Local {
     }
 
     pub fn subscribe(&self, watch: Watch) -> Result<Subscription, Error> {
-        Subscription::new(self.machine.hub().clone(), self.machine.clone(), watch)
+        Subscription::new(self.machine.clone(), &watch)
     }
 }
 

@@ -38,8 +38,7 @@ pub enum Ask {
 /// A watch that may begin.
 pub struct Admitted {
     pub caller: Caller,
-    pub keys: KeyRange,
-    pub subscription: Box<Subscription>,
+    pub subscription: Subscription,
 }
 
 /// A watch that may not.
@@ -77,7 +76,7 @@ impl Line {
         let api = self.api.admit_again(&self.credentials).await;
         let api = api.map_err(|status| Refused::Reason(error::go_error(&status)))?;
         let watch = Watch {
-            keys: keys.clone(),
+            keys,
             start: Revision(create.start_revision.max(0)),
             prev_kv: create.prev_kv,
             progress: false,
@@ -86,7 +85,7 @@ impl Line {
             Error::Denied(denial) => Refused::Reason(error::watch_reason(denial.into())),
             error => Refused::Ended(error),
         })?;
-        Ok(Admitted { caller: api.handle.caller().clone(), keys, subscription: Box::new(subscription) })
+        Ok(Admitted { caller: api.handle.caller().clone(), subscription })
     }
 }
 

@@ -77,8 +77,7 @@ enum Signal {
 /// A subscription that has read something.
 struct Returned {
     id: i64,
-    number: u64,
-    subscription: Box<Subscription>,
+    subscription: Subscription,
     outcome: Result<Option<(Revision, Vec<Change>)>, Error>,
 }
 
@@ -86,7 +85,8 @@ type Waiting<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 struct Session {
     api: Api,
-    watches: HashMap<i64, Entry>,
+    /// In boxes: a table of them has room for up to twice as many as it holds.
+    watches: HashMap<i64, Box<Entry>>,
     bells: Arc<Bells>,
     /// Watches that may have news.
     turns: VecDeque<i64>,
@@ -95,7 +95,6 @@ struct Session {
     signals: Waiting<Signal>,
     outbox: VecDeque<Result<pb::WatchResponse, Status>>,
     next_id: i64,
-    next_number: u64,
     asked: Option<Asked>,
     /// The client asks for nothing any more, but listens.
     only_listens: bool,
@@ -104,12 +103,8 @@ struct Session {
 }
 
 struct Entry {
-    /// Tells it from another watch of the same id, before or after.
-    number: u64,
-    /// `None` while it is away.
-    subscription: Option<Box<Subscription>>,
+    at: Whereabouts,
     owner: Option<Owner>,
-    asker: Asker,
     /// The client was told that it began.
     told: bool,
     fragment: bool,
@@ -120,25 +115,65 @@ struct Entry {
     no_delete: bool,
 }
 
-/// Whose watch it is, and of what; nobody's costs no memory.
-struct Owner(Box<(Caller, KeyRange)>);
+/// Where the subscription of a watch is.
+enum Whereabouts {
+    Here(Subscription),
+    /// It waits for the disk.
+    Away(Asker),
+}
 
-impl Owner {
-    fn new(caller: Caller, keys: KeyRange) -> Option<Self> {
-        match caller {
-            Caller::Nobody => None,
-            Caller::Trusted | Caller::User(_) => Some(Self(Box::new((caller, keys)))),
+impl Whereabouts {
+    fn keys(&self) -> &KeyRange {
+        match self {
+            Self::Here(subscription) => subscription.keys(),
+            Self::Away(asker) => asker.keys(),
         }
     }
 
+    /// Asks how far it is.
+    fn ask(&self) {
+        match self {
+            Self::Here(subscription) => subscription.asker().ask(),
+            Self::Away(asker) => asker.ask(),
+        }
+    }
+
+    /// Whether it is this subscription that is away, and not that of another watch of the same name, before or after.
+    fn awaits(&self, subscription: &Subscription) -> bool {
+        matches!(self, Self::Away(asker) if asker.asks(subscription))
+    }
+
+    /// Lets it go, to come back later.
+    fn leave(&mut self) -> Option<Subscription> {
+        let Self::Here(subscription) = self else { return None };
+        let away = Self::Away(subscription.asker());
+        match std::mem::replace(self, away) {
+            Self::Here(subscription) => Some(subscription),
+            Self::Away(_) => None,
+        }
+    }
+}
+
+/// Whose watch it is; nobody's costs no memory.
+struct Owner(Box<Caller>);
+
+impl Owner {
+    fn new(caller: Caller) -> Option<Self> {
+        match caller {
+            Caller::Nobody => None,
+            Caller::Trusted | Caller::User(_) => Some(Self(Box::new(caller))),
+        }
+    }
+}
+
+impl Entry {
     /// Whether the right to watch is still there.
-    fn check(owner: Option<&Self>, handle: &Handle) -> Result<(), Denial> {
+    fn check(&self, handle: &Handle) -> Result<(), Denial> {
         if !handle.must_identify() {
             return Ok(());
         }
-        let Some(Self(owner)) = owner else { return Err(Denial::UserEmpty) };
-        let (caller, keys) = owner.as_ref();
-        handle.may_watch(caller, keys)
+        let Some(Owner(caller)) = &self.owner else { return Err(Denial::UserEmpty) };
+        handle.may_watch(caller, self.at.keys())
     }
 }
 
@@ -201,7 +236,6 @@ impl Session {
             signals,
             outbox: VecDeque::new(),
             next_id: 0,
-            next_number: 0,
             asked: None,
             only_listens: false,
             ended: false,
@@ -236,10 +270,7 @@ impl Session {
     /// Ends the watches whose owners have lost the right to them.
     fn check_rights(&mut self) {
         let handle = &self.api.handle;
-        let denied = self
-            .watches
-            .iter()
-            .filter_map(|(id, entry)| Some((*id, Owner::check(entry.owner.as_ref(), handle).err()?)));
+        let denied = self.watches.iter().filter_map(|(id, entry)| Some((*id, entry.check(handle).err()?)));
         for (id, denial) in denied.collect::<Vec<_>>() {
             self.end(id, denial.into());
         }
@@ -264,7 +295,7 @@ impl Session {
             Ok(id) => id,
             Err(reason) => return self.refuse(reason),
         };
-        let Admitted { caller, keys, subscription } = match admitted {
+        let Admitted { caller, subscription } = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.say(pb::WatchResponse { watch_id: id, created: true, ..self.answer(None) });
@@ -274,10 +305,8 @@ impl Session {
         subscription.ring(self.bells.clone(), id);
         let filtered = |kind: pb::watch_create_request::FilterType| create.filters.contains(&kind.into());
         let entry = Entry {
-            number: self.next_number,
-            asker: subscription.asker(),
-            subscription: Some(subscription),
-            owner: Owner::new(caller, keys),
+            at: Whereabouts::Here(subscription),
+            owner: Owner::new(caller),
             told: false,
             fragment: create.fragment,
             progress_notify: create.progress_notify,
@@ -285,8 +314,7 @@ impl Session {
             no_put: filtered(pb::watch_create_request::FilterType::Noput),
             no_delete: filtered(pb::watch_create_request::FilterType::Nodelete),
         };
-        self.next_number += 1;
-        self.watches.insert(id, entry);
+        self.watches.insert(id, Box::new(entry));
         self.turns.push_back(id);
     }
 
@@ -349,19 +377,22 @@ impl Session {
     /// Has a watch tell one thing, if it has any.
     fn turn(&mut self, id: i64) {
         let Some(entry) = self.watches.get_mut(&id) else { return };
-        let Some(mut subscription) = entry.subscription.take() else { return };
-        let number = entry.number;
+        let Whereabouts::Here(subscription) = &mut entry.at else { return };
         match subscription.step() {
-            Step::Quiet | Step::Ended => entry.subscription = Some(subscription),
-            Step::Behind => self.away.push(Box::pin(async move {
-                let outcome = subscription.read().await.map(|()| None);
-                Returned { id, number, subscription, outcome }
-            })),
+            Step::Quiet | Step::Ended => {}
+            Step::Behind => {
+                let Some(mut subscription) = entry.at.leave() else { return };
+                self.away.push(Box::pin(async move {
+                    let outcome = subscription.read().await.map(|()| None);
+                    Returned { id, subscription, outcome }
+                }));
+            }
             Step::Deliver(Delivery::Revised(revised)) if subscription.wants_values_before() => {
+                let Some(subscription) = entry.at.leave() else { return };
                 self.away.push(Box::pin(async move {
                     let selected = subscription.select(&revised).await;
                     let outcome = selected.map(|changes| Some((revised.revision, changes)));
-                    Returned { id, number, subscription, outcome }
+                    Returned { id, subscription, outcome }
                 }));
             }
             Step::Deliver(delivery) => {
@@ -369,7 +400,6 @@ impl Session {
                     Delivery::Revised(revised) => subscription.select_now(revised),
                     Delivery::Created(_) | Delivery::Progress(_) => Vec::new(),
                 };
-                entry.subscription = Some(subscription);
                 // Behind the others: there may be more.
                 self.turns.push_back(id);
                 match delivery {
@@ -382,9 +412,10 @@ impl Session {
     }
 
     fn returned(&mut self, returned: Returned) {
-        let Returned { id, number, subscription, outcome } = returned;
-        let Some(entry) = self.watches.get_mut(&id).filter(|entry| entry.number == number) else { return };
-        entry.subscription = Some(subscription);
+        let Returned { id, subscription, outcome } = returned;
+        let entry = self.watches.get_mut(&id).filter(|entry| entry.at.awaits(&subscription));
+        let Some(entry) = entry else { return };
+        entry.at = Whereabouts::Here(subscription);
         self.turns.push_back(id);
         match outcome {
             Ok(None) => {}
@@ -403,7 +434,7 @@ impl Session {
     fn deliver(&mut self, id: i64, revision: Revision, changes: Vec<Change>) {
         let Some(entry) = self.watches.get_mut(&id) else { return };
         // Whatever was read before the right was lost, it is not shown after.
-        if let Err(denial) = Owner::check(entry.owner.as_ref(), &self.api.handle) {
+        if let Err(denial) = entry.check(&self.api.handle) {
             return self.end(id, denial.into());
         }
         entry.active |= !changes.is_empty();
@@ -437,7 +468,7 @@ impl Session {
     fn ask_quiet(&mut self) {
         for entry in self.watches.values_mut() {
             if entry.progress_notify && !std::mem::take(&mut entry.active) {
-                entry.asker.ask();
+                entry.at.ask();
             }
         }
     }
@@ -452,7 +483,7 @@ impl Session {
             return self.say(pb::WatchResponse { watch_id: NO_WATCH, ..self.answer(None) });
         }
         self.asked = Some(Asked { waiting: self.watches.keys().copied().collect(), reached: i64::MAX });
-        self.watches.values().for_each(|entry| entry.asker.ask());
+        self.watches.values().for_each(|entry| entry.at.ask());
     }
 
     /// A watch has delivered everything up to a revision.
