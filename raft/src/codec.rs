@@ -8,6 +8,8 @@
 //! | 1 | n | the record |
 
 use bincode::config::{Config, Configuration, Fixint, Limit, LittleEndian, Varint};
+use bincode::enc::EncoderImpl;
+use bincode::enc::write::SizeWriter;
 pub(crate) use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::limits::RECORD_BYTES_MAX;
@@ -47,7 +49,10 @@ fn layout_of_fixed_width() -> Layout<Fixint> {
 
 /// The bytes of `record`.
 pub(crate) fn encode<T: Encode>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(128);
+    // Counting first costs less than growing: a message to a peer may have thousands of entries.
+    let mut counter = EncoderImpl::new(SizeWriter::default(), layout());
+    record.encode(&mut counter).expect("every record can be counted");
+    let mut bytes = Vec::with_capacity(1 + counter.into_writer().bytes_written);
     encode_into(record, &mut bytes);
     bytes
 }
