@@ -14,10 +14,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(Path::new(&out).join("etcd.bin"), protox::compile(etcd, ["."])?.encode_to_vec())?;
     let ours = ["kontiki/raft.proto", "kontiki/objects.proto", "cri/runtime.proto"];
     let descriptors = protox::compile(etcd.into_iter().chain(ours), ["."])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    services().compile_fds(descriptors)?;
     // By itself, because a package named as an external one is not generated in the same run.
     let descriptors = protox::compile(["kontiki/store.proto"], ["."])?;
-    let store = tonic_prost_build::configure().bytes(".").extern_path(".mvccpb", "crate::etcd::mvccpb");
+    let store = services().extern_path(".mvccpb", "crate::etcd::mvccpb");
     store.compile_fds(descriptors)?;
     Ok(())
+}
+
+fn services() -> tonic_prost_build::Builder {
+    tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Codec")
 }

@@ -7,9 +7,13 @@
 //! | [`objects`] | kontiki.objects.v1 | plugins and the API server |
 //! | [`store`] | kontiki.store.v1 | clients and the store, beyond etcd's API |
 //! | [`cri`] | Kubernetes CRI v1 | the node agent and a container runtime |
+//!
+//! [`codec`] is how the messages of all of them become bytes.
 
 #![allow(missing_docs, reason = "generated code; the protocol files are the documentation")]
 #![allow(clippy::all, reason = "generated code")]
+
+pub mod codec;
 
 /// The packages of the etcd v3 API.
 pub mod etcd {

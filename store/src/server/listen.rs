@@ -13,8 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::Connected;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server};
 
 use super::connection::Connection;
@@ -27,41 +26,42 @@ use crate::limits::{
     ACCEPT_PAUSE, CONNECTIONS_ACCEPTED_MAX, HTTP2_HEADER_BYTES_MAX, HTTP2_RESETS_PENDING_MAX,
     HTTP2_RESETS_SENT_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT, PEER_CONNECTIONS_MAX,
 };
+use crate::service::Ways;
 use crate::throttle::Throttle;
 
 /// One kind of listener.
 struct Kind {
     sockets: Vec<std::net::TcpListener>,
-    routes: Routes,
+    ways: Ways,
     keys: Option<Arc<Keys>>,
     crowd: Arc<Crowd>,
 }
 
-/// Serves the routes on the sockets until `stop`.
+/// Serves on the sockets until `stop`.
 pub fn spawn(
     tasks: &mut JoinSet<Result<(), Error>>,
     listeners: Listeners,
     options: &Options,
-    (peer, client, plain): (Routes, Routes, Routes),
+    (peer, client, plain): (Ways, Ways, Ways),
     (peer_keys, client_keys): (Option<Arc<Keys>>, Option<Arc<Keys>>),
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let kind = |sockets, routes, keys, max| Kind { sockets, routes, keys, crowd: Arc::new(Crowd::new(max)) };
+    let kind = |sockets, ways, keys, max| Kind { sockets, ways, keys, crowd: Arc::new(Crowd::new(max)) };
     let metrics = bind(&options.listen_metrics)?;
     let kinds = [
         kind(listeners.peer, peer, peer_keys, PEER_CONNECTIONS_MAX),
         kind(metrics, plain, client_keys.clone().filter(|_| options.metrics_tls), PEER_CONNECTIONS_MAX),
         kind(listeners.client, client, client_keys, options.connections_max()),
     ];
-    for Kind { sockets, routes, keys, crowd } in kinds {
+    for Kind { sockets, ways, keys, crowd } in kinds {
         for socket in sockets {
             let socket = listener(socket)?;
-            let router = server(options).add_routes(routes.clone());
+            let served = (server(options), ways.clone());
             let patience = Duration::from_millis(options.greeting_timeout_ms);
             let door = Door { socket, crowd: crowd.clone(), patience, stop: stop.clone() };
             match keys.clone() {
-                Some(keys) => tasks.spawn(door.serve(router, Tls { keys })),
-                None => tasks.spawn(door.serve(router, Plain)),
+                Some(keys) => tasks.spawn(door.serve(served, Tls { keys })),
+                None => tasks.spawn(door.serve(served, Plain)),
             };
         }
     }
@@ -133,12 +133,12 @@ struct Door {
 }
 
 impl Door {
-    async fn serve<G: Greeting>(self, router: Router, greeting: G) -> Result<(), Error> {
+    async fn serve<G: Greeting>(self, (server, ways): (Server, Ways), greeting: G) -> Result<(), Error> {
         let stop = self.stop.clone();
         let (accepted, incoming) = mpsc::channel(CONNECTIONS_ACCEPTED_MAX);
         // Watches never end by themselves, so to wait for connections to finish would be to wait for ever.
         tokio::select! {
-            served = router.serve_with_incoming(ReceiverStream::new(incoming)) => served.map_err(Error::Serve),
+            served = server.serve_with_incoming(ways, ReceiverStream::new(incoming)) => served.map_err(Error::Serve),
             () = self.accept(greeting, accepted) => Ok(()),
             () = stop.cancelled() => Ok(()),
         }

@@ -32,7 +32,7 @@ use tonic::service::Routes;
 use crate::engine::{Engine, rocks::RocksEngine};
 use crate::limits::PROMOTIONS_WAITING_MAX;
 use crate::machine::Machine;
-use crate::service;
+use crate::service::{self, Ways};
 pub(crate) use access::permissions;
 pub(crate) use agreement::Verdict;
 use bootstrap::Identity;
@@ -115,8 +115,12 @@ impl Server {
         for keys in [&client_keys, &peer_keys].into_iter().flatten() {
             duties::keep_keys(&mut tasks, keys.clone(), &stop);
         }
-        let routes = (peer_routes.clone(), client_routes.clone(), service::plain_routes(&handle));
-        listen::spawn(&mut tasks, listeners, &options, routes, (peer_keys, client_keys), &stop)?;
+        let ways = (
+            Ways::new(peer_routes.clone()),
+            service::ways(&handle, client_routes.clone()),
+            Ways::new(service::plain_routes(&handle)),
+        );
+        listen::spawn(&mut tasks, listeners, &options, ways, (peer_keys, client_keys), &stop)?;
         bootstrap::initialize(&handle, &options, &identity).await?;
         Ok(Self { handle, peer_routes, client_routes, tasks, stop, _lock: lock })
     }

@@ -21,42 +21,50 @@ mod members;
 mod observe;
 mod place;
 mod plain;
+mod short_way;
 mod watch;
 
 use prost_reflect::DescriptorPool;
 use proto::etcd::{etcdserverpb as pb, v3electionpb, v3lockpb};
 use store_client::Revision;
 use tonic::service::Routes;
+use tower::Layer as _;
 
 use crate::auth::Caller;
 use crate::limits::GRPC_OVERHEAD_BYTES;
 use crate::server::Handle;
+pub use short_way::Ways;
 
 /// The etcd release whose API this is: clients decide by it which calls they may use.
 pub(crate) const ETCD_VERSION: &str = "3.6.0";
 
 /// All services for clients, and what is asked over plain HTTP.
 pub fn routes(handle: &Handle) -> Routes {
-    let request_bytes = handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
-    let api = Api {
-        handle: handle.acting_for(Caller::Nobody),
-        names_in_certificates: handle.options().names_in_certificates(),
-    };
-    let services =
-        Routes::new(pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes))
-            .add_service(pb::watch_server::WatchServer::new(api.clone()))
-            .add_service(pb::lease_server::LeaseServer::new(api.clone()))
-            .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
-            .add_service(pb::auth_server::AuthServer::new(api.clone()))
-            .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
-            .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
-            .add_service(v3electionpb::election_server::ElectionServer::new(api.clone()))
-            .add_service(pb::cluster_server::ClusterServer::new(api));
+    let api = Api::of_clients(handle);
+    let services = Routes::new(keys(&api))
+        .add_service(pb::watch_server::WatchServer::new(api.clone()))
+        .add_service(pb::lease_server::LeaseServer::new(api.clone()))
+        .add_service(pb::maintenance_server::MaintenanceServer::new(api.clone()))
+        .add_service(pb::auth_server::AuthServer::new(api.clone()))
+        .add_service(proto::store::history_server::HistoryServer::new(api.clone()))
+        .add_service(v3lockpb::lock_server::LockServer::new(api.clone()))
+        .add_service(v3electionpb::election_server::ElectionServer::new(api.clone()))
+        .add_service(pb::cluster_server::ClusterServer::new(api));
     let mut router = services.into_axum_router().layer(observe::Observer::new(handle));
     if handle.options().gateway {
         router = gateway::add(router, &protocol(), handle.options().request_bytes_max);
     }
     Routes::from(plain::add(router, handle))
+}
+
+/// The same with a shorter way to some of them.
+pub fn ways(handle: &Handle, routes: Routes) -> Ways {
+    Ways::new(routes).with_keys(observe::Observer::new(handle).layer(keys(&Api::of_clients(handle))))
+}
+
+fn keys(api: &Api) -> pb::kv_server::KvServer<Api> {
+    let request_bytes = api.handle.options().request_bytes_max + GRPC_OVERHEAD_BYTES;
+    pb::kv_server::KvServer::new(api.clone()).max_decoding_message_size(request_bytes)
 }
 
 /// What is asked over plain HTTP, alone.
@@ -89,6 +97,14 @@ pub struct Api {
 }
 
 impl Api {
+    /// Clients are nobody until they say who they are.
+    fn of_clients(handle: &Handle) -> Self {
+        Self {
+            handle: handle.acting_for(Caller::Nobody),
+            names_in_certificates: handle.options().names_in_certificates(),
+        }
+    }
+
     /// Trusted: members know each other by their certificates.
     fn of_peers(handle: &Handle) -> Self {
         Self { handle: handle.clone(), names_in_certificates: false }
