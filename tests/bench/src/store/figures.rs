@@ -81,7 +81,14 @@ pub enum Goal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Floor {
     None,
-    NoOp,
+    /// A call that does nothing, by as many clients.
+    Call,
+    /// The same by as many clients as reads have.
+    Read,
+    /// A message of a stream that is sent back.
+    KeepAlive,
+    /// An event that was made before.
+    Event,
     /// A call that does nothing, and a sync, for the only client.
     Alone,
 }
@@ -89,8 +96,14 @@ enum Floor {
 /// Floors of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Floors {
-    /// Microseconds of CPU for a call that does nothing.
-    pub no_op_us: f64,
+    /// Microseconds of CPU for a call that does nothing, by many clients.
+    pub call_us: f64,
+    /// The same by as many as reads have.
+    pub read_us: f64,
+    /// Microseconds of CPU for a message that is sent back.
+    pub keep_alive_us: f64,
+    /// Microseconds of CPU for an event that is sent on.
+    pub event_us: f64,
     /// Medians of such a call by the only client and of a sync, together, in milliseconds.
     pub alone_ms: f64,
 }
@@ -130,31 +143,31 @@ impl Figure {
     const fn spec(self) -> (&'static str, &'static str, &'static str, Goal, Floor) {
         use Goal::{AtLeast, AtMost, OwnAtLeast, OwnAtMost};
         match self {
-            Self::PutCpu => ("S1", "CPU per put, 1000 clients", "us", AtMost(0.45), Floor::NoOp),
+            Self::PutCpu => ("S1", "CPU per put, 1000 clients", "us", AtMost(0.45), Floor::Call),
             Self::PutRate => ("S2", "puts, 1000 clients", "/s", AtLeast(2.2), Floor::None),
             Self::ForeignPutRate => ("S3", "puts by etcd's own tool", "/s", AtLeast(1.7), Floor::None),
             Self::PutAlone => ("S4", "put p50, 1 client", "ms", AtMost(0.5), Floor::Alone),
             Self::Syncs => ("S5", "syncs per 1000 puts, 1000 clients", "", OwnAtMost(20.0), Floor::None),
             Self::Durability => ("S5", "puts on disk by puts in memory", "", OwnAtLeast(0.8), Floor::None),
-            Self::LinearizableCpu => ("S6", "CPU per linearizable read", "us", AtMost(0.6), Floor::NoOp),
-            Self::SerializableCpu => ("S6", "CPU per serializable read", "us", AtMost(0.6), Floor::NoOp),
+            Self::LinearizableCpu => ("S6", "CPU per linearizable read", "us", AtMost(0.6), Floor::Read),
+            Self::SerializableCpu => ("S6", "CPU per serializable read", "us", AtMost(0.6), Floor::Read),
             Self::ReadParity => ("S6", "linearizable by serializable", "", OwnAtLeast(0.85), Floor::None),
-            Self::TxnCpu => ("S7", "CPU per Kubernetes-shaped txn", "us", AtMost(0.4), Floor::NoOp),
+            Self::TxnCpu => ("S7", "CPU per Kubernetes-shaped txn", "us", AtMost(0.4), Floor::Call),
             Self::InProcessTxnCpu => ("S7", "the same by the handle", "us", AtMost(0.15), Floor::None),
-            Self::WatchCpu => ("S8", "CPU per delivered event", "us", AtMost(0.3), Floor::None),
+            Self::WatchCpu => ("S8", "CPU per delivered event", "us", AtMost(0.3), Floor::Event),
             Self::WatchDelay => ("S8", "p99 from put to delivery", "ms", AtMost(0.5), Floor::None),
             Self::WatcherBytes => ("S9", "memory per watcher", "B", AtMost(0.25), Floor::None),
             Self::DataMemory => ("S10", "memory with the data set", "MB", AtMost(0.6), Floor::None),
             Self::IdleMemory => ("S11", "memory when idle", "MB", AtMost(0.5), Floor::None),
             Self::FirstRead => ("S11", "start to first read", "ms", AtMost(0.1), Floor::None),
             Self::Restart => ("S11", "kill -9 to first read, data set", "ms", AtMost(0.3), Floor::None),
-            Self::KeepAliveCpu => ("S12", "CPU per keep-alive", "us", AtMost(0.4), Floor::NoOp),
+            Self::KeepAliveCpu => ("S12", "CPU per keep-alive", "us", AtMost(0.4), Floor::KeepAlive),
             Self::Expiry => ("S12", "put p99 while leases expire/before", "", OwnAtMost(2.0), Floor::None),
             Self::LargeData => ("S13", "put p99 large/small data set", "", OwnAtMost(1.5), Floor::None),
             Self::WriteAmplification => ("S14", "bytes written per user byte", "", AtMost(0.6), Floor::None),
             Self::RangeMemory => ("S15", "memory by a range of everything", "MB", AtMost(0.1), Floor::None),
             Self::ThreePutRate => ("S16", "puts on 3 members", "/s", AtLeast(2.0), Floor::None),
-            Self::ThreePutCpu => ("S16", "CPU per put, 3 members summed", "us", AtMost(0.45), Floor::NoOp),
+            Self::ThreePutCpu => ("S16", "CPU per put, 3 members summed", "us", AtMost(0.45), Floor::Call),
             Self::Crowd => ("S17", "puts, 16000 by 1000 clients", "", OwnAtLeast(0.8), Floor::None),
         }
     }
@@ -205,7 +218,10 @@ impl Figures {
             };
             let floor = match floor {
                 Floor::None => f64::NAN,
-                Floor::NoOp => median(ours) / floors.no_op_us,
+                Floor::Call => median(ours) / floors.call_us,
+                Floor::Read => median(ours) / floors.read_us,
+                Floor::KeepAlive => median(ours) / floors.keep_alive_us,
+                Floor::Event => median(ours) / floors.event_us,
                 Floor::Alone => median(ours) / floors.alone_ms,
             };
             let (ratio, ends) = pairs(ours, theirs);
@@ -254,7 +270,8 @@ impl Goal {
 mod tests {
     use super::*;
 
-    const FLOORS: Floors = Floors { no_op_us: 10.0, alone_ms: 0.1 };
+    const FLOORS: Floors =
+        Floors { call_us: 10.0, read_us: 12.0, keep_alive_us: 11.0, event_us: 1.0, alone_ms: 0.1 };
 
     #[test]
     fn a_row_shows_the_median_of_pairs_and_whether_the_goal_is_met() {

@@ -7,16 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
-use proto::etcd::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-    RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
-    kv_server::{Kv, KvServer},
-};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
+use super::{CLIENTS, READ_CLIENTS, leases, watches, work};
 use crate::{
     limits::ANSWER_MAX,
+    load::Load,
     process,
     samples::{Samples, millis, number},
     table::Table,
@@ -25,9 +21,15 @@ use crate::{
 
 /// The floors, and what is said of them.
 pub struct Floor {
-    /// Microseconds of CPU for a call that does nothing.
-    pub no_op_us: f64,
-    /// Median of such a call by the only client.
+    /// Microseconds of CPU for a call that does nothing, by many clients.
+    pub call_us: f64,
+    /// The same by as many clients as reads have.
+    pub read_us: f64,
+    /// Microseconds of CPU for a message that is sent back.
+    pub keep_alive_us: f64,
+    /// Microseconds of CPU for an event that was made before and is sent to all who watch.
+    pub event_us: f64,
+    /// Median of a call by the only client.
     pub alone: Duration,
     /// Median of a sync.
     pub sync: Duration,
@@ -39,8 +41,6 @@ pub struct Floor {
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes between two fdatasyncs.
 const BLOCK_BYTES: usize = 4096;
-/// Clients of the no-op server.
-const CLIENTS: usize = 100;
 
 /// Measures them, each for this long.
 pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
@@ -53,22 +53,44 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
         millis(syncs.quantile(0.99)),
     ]);
     let (mut server, target) = start_no_op(pinned).await?;
-    let pid = server.id().context("the no-op server runs")?;
-    let crowd = super::work::put(std::slice::from_ref(&target), &[pid], CLIENTS, limit).await?;
-    let alone = super::work::put(&[target], &[pid], 1, limit).await?;
+    let pids = [server.id().context("the no-op server runs")?];
+    let targets = std::slice::from_ref(&target);
+    let crowd = work::put(targets, &pids, CLIENTS, limit).await?;
+    let some = work::put(targets, &pids, READ_CLIENTS, limit).await?;
+    let alone = work::put(targets, &pids, 1, limit).await?;
+    let keep_alives = leases::keep_alive(&target, &pids, limit).await?;
+    let events = watches::deliveries(&target, &pids, limit).await?;
     server.kill().await?;
-    for (clients, load) in [("1 client".to_owned(), &alone), (format!("{CLIENTS} clients"), &crowd)] {
+    let mut row = |what: String, load: &Load| {
         table.row([
-            format!("put to a tonic server that does nothing, {clients}"),
+            format!("{what}, of a tonic server that does nothing"),
             number(load.rate()),
             millis(load.latencies.quantile(0.5)),
             millis(load.latencies.quantile(0.99)),
             number(load.server_us()),
             number(load.generator_us()),
         ]);
-    }
-    let (no_op_us, alone) = (crowd.server_us(), alone.latencies.quantile(0.5));
-    Ok(Floor { no_op_us, alone, sync: syncs.quantile(0.5), table })
+    };
+    row("a call, 1 client".to_owned(), &alone);
+    row(format!("a call, {READ_CLIENTS} clients"), &some);
+    row(format!("a call, {CLIENTS} clients"), &crowd);
+    row("a message of a stream sent back".to_owned(), &keep_alives);
+    table.row([
+        "an event to all who watch, of a tonic server that does nothing".to_owned(),
+        String::from("-"),
+        millis(events.delays.quantile(0.5)),
+        millis(events.delays.quantile(0.99)),
+        number(events.cpu_us),
+    ]);
+    Ok(Floor {
+        call_us: crowd.server_us(),
+        read_us: some.server_us(),
+        keep_alive_us: keep_alives.server_us(),
+        event_us: events.cpu_us,
+        alone: alone.latencies.quantile(0.5),
+        sync: syncs.quantile(0.5),
+        table,
+    })
 }
 
 fn sync(limit: Duration) -> anyhow::Result<(Samples, Duration)> {
@@ -101,52 +123,4 @@ async fn start_no_op(pinned: bool) -> anyhow::Result<(tokio::process::Child, Tar
         tokio::time::timeout(ANSWER_MAX, lines.next_line()).await.context("the no-op server is silent")??;
     let address = line.context("the no-op server ended")?.parse()?;
     Ok((server, Target { address, tls: None }))
-}
-
-/// Serves etcd's KV on a free port of loopback, doing nothing, and prints the address.
-pub async fn serve_no_op() -> anyhow::Result<()> {
-    let incoming =
-        TcpIncoming::bind(([127, 0, 0, 1], 0).into()).context("listening")?.with_nodelay(Some(true));
-    println!("{}", incoming.local_addr()?);
-    Ok(tonic::transport::Server::builder()
-        .add_service(KvServer::new(NoOp))
-        .serve_with_incoming(incoming)
-        .await?)
-}
-
-struct NoOp;
-
-#[tonic::async_trait]
-impl Kv for NoOp {
-    async fn put(&self, _: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        Ok(Response::new(PutResponse::default()))
-    }
-
-    async fn range(&self, _: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        Ok(Response::new(RangeResponse::default()))
-    }
-
-    type RangeStreamStream = futures::stream::Empty<Result<RangeStreamResponse, Status>>;
-
-    async fn range_stream(
-        &self,
-        _: Request<RangeRequest>,
-    ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Ok(Response::new(futures::stream::empty()))
-    }
-
-    async fn delete_range(
-        &self,
-        _: Request<DeleteRangeRequest>,
-    ) -> Result<Response<DeleteRangeResponse>, Status> {
-        Ok(Response::new(DeleteRangeResponse::default()))
-    }
-
-    async fn txn(&self, _: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        Ok(Response::new(TxnResponse::default()))
-    }
-
-    async fn compact(&self, _: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
-        Ok(Response::new(CompactionResponse::default()))
-    }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     grpc,
     limits::ANSWER_MAX,
-    load::{self, Until},
+    load::{self, Load, Until},
     wire::Target,
 };
 
@@ -36,14 +36,8 @@ struct Stream {
     lease: i64,
 }
 
-/// CPU per keep-alive.
-pub async fn keep_alive(
-    cluster: &Members,
-    at: usize,
-    limit: Duration,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    let target = &cluster.targets[0];
+/// Keeps leases alive.
+pub async fn keep_alive(target: &Target, servers: &[u32], limit: Duration) -> anyhow::Result<Load> {
     let mut streams = Vec::new();
     for _ in 0..CLIENTS {
         streams.push(Mutex::new(open(target).await.context("opening a stream of keep-alives")?));
@@ -57,9 +51,7 @@ pub async fn keep_alive(
         anyhow::ensure!(answer.is_some_and(|answer| answer.ttl > 0), "the lease has ended");
         Ok(())
     };
-    let load = load::run(&cluster.pids(), CLIENTS, Until::Elapsed(limit), renew).await?;
-    figures.note(Figure::KeepAliveCpu, at, load.server_us());
-    Ok(())
+    load::run(servers, CLIENTS, Until::Elapsed(limit), renew).await
 }
 
 async fn open(target: &Target) -> anyhow::Result<Stream> {
@@ -98,7 +90,7 @@ pub async fn expiry(
     let first_end = Duration::from_secs(ttl_s.unsigned_abs());
     tokio::time::sleep(first_end.saturating_sub(spread)).await;
     let during = work::put(&cluster.targets, &cluster.pids(), PUT_CLIENTS, spread + limit).await?;
-    let p99 = |load: &load::Load| load.latencies.quantile(0.99).as_secs_f64();
+    let p99 = |load: &Load| load.latencies.quantile(0.99).as_secs_f64();
     figures.note(Figure::Expiry, at, p99(&during) / p99(&before));
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   figures: what is compared, goals, the table
 //!   work, watches, leases, data, in_process: how each is measured
-//!   members: the processes           floor: what nobody can undercut
+//!   members: the processes           floor, nothing: what nobody can undercut
 //! ```
 
 mod data;
@@ -13,6 +13,7 @@ mod floor;
 mod in_process;
 mod leases;
 mod members;
+mod nothing;
 mod watches;
 mod work;
 
@@ -31,9 +32,9 @@ use crate::{
     samples::number,
 };
 use figures::{Figure, Figures, Floors};
-pub use floor::serve_no_op;
 pub use in_process::serve as serve_in_process;
 use members::{Members, Program};
+pub use nothing::serve as serve_no_op;
 
 /// The targets S1 to S17 of the store: ours, etcd's, floors and ratios
 #[derive(Args)]
@@ -160,7 +161,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let again = floor::measure(plan.limit, pinned).await?;
     let alone_ms = (floor.alone + floor.sync).as_secs_f64() * 1e3;
-    let floors = Floors { no_op_us: floor.no_op_us, alone_ms };
+    let floors = Floors {
+        call_us: floor.call_us,
+        read_us: floor.read_us,
+        keep_alive_us: floor.keep_alive_us,
+        event_us: floor.event_us,
+        alone_ms,
+    };
     println!("{}", figures.table(programs.get(1).map(|peer| peer.name), floors));
     for (target, reason) in figures.absent() {
         println!("  {target} is incomplete: {reason}");
@@ -172,11 +179,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// Says how far the figures are to be believed.
 fn judge(busy: bool, before: &floor::Floor, after: &floor::Floor) {
     let drift = |before: f64, after: f64| (after / before - 1.0).abs();
-    let no_op = drift(before.no_op_us, after.no_op_us);
+    let no_op = drift(before.call_us, after.call_us);
     let sync = drift(before.sync.as_secs_f64(), after.sync.as_secs_f64());
     println!("\n  medians of the rounds; the ratio is the median of the rounds' ratios, with its ends");
     println!(
-        "  CPU: user and system time of the server per operation; /floor: by a no-op call, for S4 by one and a sync"
+        "  CPU: user and system time of the server per operation; /floor: by the same on a server that does nothing, for S4 by that and a sync"
     );
     println!(
         "  the floors moved by {:.0} % (no-op call) and {:.0} % (sync) from the begin to the end",
@@ -260,7 +267,8 @@ async fn calls(program: &Program, at: usize, plan: &Plan, figures: &mut Figures)
         figures.note(Figure::TxnCpu, at, work::txn(targets, &pids, CLIENTS, limit).await?.server_us());
     }
     if plan.wants(&["S12"]) {
-        leases::keep_alive(&cluster, at, limit, figures).await.context("keep-alives")?;
+        let kept = leases::keep_alive(&targets[0], &pids, limit).await.context("keep-alives")?;
+        figures.note(Figure::KeepAliveCpu, at, kept.server_us());
         leases::expiry(&cluster, at, plan.leases, limit, figures).await.context("expiry")?;
     }
     if plan.wants(&["S17"]) {

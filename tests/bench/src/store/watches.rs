@@ -52,20 +52,26 @@ pub async fn measure(
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let cluster = Members::start(program, 1, pinned).await?;
-    deliveries(&cluster, at, limit, figures).await.context("delivering events")?;
+    let events =
+        deliveries(&cluster.targets[0], &cluster.pids(), limit).await.context("delivering events")?;
+    figures.note(Figure::WatchCpu, at, events.cpu_us);
+    figures.note(Figure::WatchDelay, at, events.delays.quantile(0.99).as_secs_f64() * 1e3);
     cluster.stop().await?;
     let cluster = Members::start(program, 1, pinned).await?;
     memory(&cluster, at, sizes, figures).await.context("many watchers")?;
     cluster.stop().await
 }
 
-async fn deliveries(
-    cluster: &Members,
-    at: usize,
-    limit: Duration,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    let (target, servers) = (&cluster.targets[0], &cluster.pids());
+/// Delivered events.
+pub struct Events {
+    /// Microseconds of the servers' CPU for each; NaN when too little was used to tell.
+    pub cpu_us: f64,
+    /// From the put to the delivery.
+    pub delays: Samples,
+}
+
+/// Puts a key that many watch.
+pub async fn deliveries(target: &Target, servers: &[u32], limit: Duration) -> anyhow::Result<Events> {
     let sent = Rc::new(RefCell::new(Vec::new()));
     // What the puts cost alone is not the watchers' fault.
     let quiet = puts_at_a_rate(target, servers, limit, &sent).await?;
@@ -97,14 +103,12 @@ async fn deliveries(
         Ok(busy)
     };
     let busy = local.run_until(work).await?;
-    let delays = delays.borrow();
-    let events = delays.len() as f64;
+    let delays = delays.take();
     let cpu = busy.saturating_sub(quiet);
     // Less than the clock can tell is not nothing.
-    let cpu_us = if cpu < process::CPU_MIN { f64::NAN } else { cpu.as_secs_f64() * 1e6 / events };
-    figures.note(Figure::WatchCpu, at, cpu_us);
-    figures.note(Figure::WatchDelay, at, delays.quantile(0.99).as_secs_f64() * 1e3);
-    Ok(())
+    let cpu_us =
+        if cpu < process::CPU_MIN { f64::NAN } else { cpu.as_secs_f64() * 1e6 / delays.len() as f64 };
+    Ok(Events { cpu_us, delays })
 }
 
 /// Every value begins with the number of its put.
