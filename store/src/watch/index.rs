@@ -14,10 +14,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use store_client::KeyRange;
-
 use super::Watcher;
+use super::keys::Shape;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -44,7 +42,7 @@ impl Group {
     }
 
     fn start(&self) -> &[u8] {
-        self.watchers().first().map_or(&[], |first| start(&first.keys))
+        self.watchers().first().map_or(&[], |first| first.keys.start())
     }
 
     fn and(self, watcher: Arc<Watcher>) -> Self {
@@ -101,36 +99,14 @@ impl PartialOrd for Group {
     }
 }
 
-fn start(keys: &KeyRange) -> &Bytes {
-    match keys {
-        KeyRange::Key(start) | KeyRange::Interval { start, .. } | KeyRange::From(start) => start,
-    }
-}
-
-/// How a range is found.
-enum Shape {
-    Key,
-    Prefix,
-    Other,
-}
-
-fn shape(keys: &KeyRange) -> Shape {
-    match keys {
-        KeyRange::Key(_) => Shape::Key,
-        KeyRange::Interval { start, .. } if *keys == KeyRange::prefix(start.clone()) => Shape::Prefix,
-        KeyRange::From(start) if start.is_empty() => Shape::Prefix,
-        KeyRange::Interval { .. } | KeyRange::From(_) => Shape::Other,
-    }
-}
-
 impl Index {
     pub(super) fn insert(&mut self, watcher: Arc<Watcher>) {
-        let start = start(&watcher.keys);
-        match shape(&watcher.keys) {
+        let start = watcher.keys.start();
+        match watcher.keys.shape() {
             Shape::Key => insert(&mut self.keys, watcher),
             Shape::Prefix => insert(self.prefixes.entry(start.len()).or_default(), watcher),
-            Shape::Other => {
-                let group = match self.ranges.take(start.as_ref()) {
+            Shape::Interval | Shape::From => {
+                let group = match self.ranges.take(start) {
                     None => Group::One(watcher),
                     Some(group) => group.and(watcher),
                 };
@@ -140,8 +116,8 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, watcher: &Arc<Watcher>) {
-        let start = start(&watcher.keys);
-        match shape(&watcher.keys) {
+        let start = watcher.keys.start();
+        match watcher.keys.shape() {
             Shape::Key => remove(&mut self.keys, watcher),
             Shape::Prefix => {
                 if let Some(same_length) = self.prefixes.get_mut(&start.len()) {
@@ -151,10 +127,8 @@ impl Index {
                     }
                 }
             }
-            Shape::Other => {
-                if let Some(others) =
-                    self.ranges.take(start.as_ref()).and_then(|group| group.without(watcher))
-                {
+            Shape::Interval | Shape::From => {
+                if let Some(others) = self.ranges.take(start).and_then(|group| group.without(watcher)) {
                     self.ranges.insert(others);
                 }
             }
@@ -180,7 +154,7 @@ impl Index {
 }
 
 fn insert(groups: &mut HashSet<Group>, watcher: Arc<Watcher>) {
-    let group = match groups.take(start(&watcher.keys).as_ref()) {
+    let group = match groups.take(watcher.keys.start()) {
         None => Group::One(watcher),
         Some(group) => group.and(watcher),
     };
@@ -188,15 +162,14 @@ fn insert(groups: &mut HashSet<Group>, watcher: Arc<Watcher>) {
 }
 
 fn remove(groups: &mut HashSet<Group>, watcher: &Arc<Watcher>) {
-    if let Some(others) = groups.take(start(&watcher.keys).as_ref()).and_then(|group| group.without(watcher))
-    {
+    if let Some(others) = groups.take(watcher.keys.start()).and_then(|group| group.without(watcher)) {
         groups.insert(others);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use store_client::{Revision, Watch};
+    use store_client::{KeyRange, Revision, Watch};
 
     use super::*;
 

@@ -16,6 +16,7 @@
 
 mod bells;
 mod index;
+mod keys;
 mod subscription;
 mod watcher;
 

@@ -63,8 +63,8 @@ impl Asker {
     }
 
     /// Which keys it watches.
-    pub fn keys(&self) -> &KeyRange {
-        &self.0.keys
+    pub fn keys(&self) -> KeyRange {
+        self.0.keys.range()
     }
 
     /// Whether it is this subscription that it asks.
@@ -110,13 +110,13 @@ impl Subscription {
     }
 
     /// Which keys it watches.
-    pub fn keys(&self) -> &KeyRange {
-        &self.watcher.keys
+    pub fn keys(&self) -> KeyRange {
+        self.watcher.keys.range()
     }
 
     /// Whether a change is one this watch asked for.
     pub fn concerns(&self, change: &Change) -> bool {
-        self.keys().contains(&change.kv.key)
+        self.watcher.keys.contains(&change.kv.key)
     }
 
     /// A way to ask for progress while somebody waits for the next delivery.
@@ -212,11 +212,11 @@ impl Subscription {
     }
 
     async fn piece(&self, next: i64, end: i64) -> Result<Piece, Refusal> {
-        let (past, watcher) = (self.past.clone(), self.watcher.clone());
+        let (past, keys) = (self.past.clone(), self.keys());
         let piece = self
             .past
             .work()
-            .run(move || past.read(&watcher.keys, next, end))
+            .run(move || past.read(&keys, next, end))
             .await
             .map_err(|_| Refusal::Unavailable("shutting down".to_owned()))?
             .map_err(|error| Refusal::Internal(error.to_string()))?;

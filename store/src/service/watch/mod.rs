@@ -123,7 +123,7 @@ enum Whereabouts {
 }
 
 impl Whereabouts {
-    fn keys(&self) -> &KeyRange {
+    fn keys(&self) -> KeyRange {
         match self {
             Self::Here(subscription) => subscription.keys(),
             Self::Away(asker) => asker.keys(),
@@ -173,7 +173,7 @@ impl Entry {
             return Ok(());
         }
         let Some(Owner(caller)) = &self.owner else { return Err(Denial::UserEmpty) };
-        handle.may_watch(caller, self.at.keys())
+        handle.may_watch(caller, &self.at.keys())
     }
 }
 
