@@ -237,9 +237,6 @@ pub const KEYS_WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a newcomer waits for the place of one that was sent away: its task only has to notice.
 pub const PLACE_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Connections that are greeted and wait to be served.
-pub const CONNECTIONS_ACCEPTED_MAX: usize = 256;
-
 /// Connections of other members. Each has a few; the rest is room for those that come anew before the old are seen to be dead.
 pub const PEER_CONNECTIONS_MAX: usize = 1024;
 

@@ -8,15 +8,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::transport::server::Connected;
 
 use super::crowd::Place;
 
 /// What ends the header of HTTP/1, and the preface of HTTP/2.
 const BLANK_LINE: &[u8; 4] = b"\r\n\r\n";
 
-/// The transport keeps connections alive on tasks of its own, which would otherwise outlive a member that is embedded in a
-/// longer-lived process.
+/// A stream for as long as it may stay.
 pub struct Connection<S> {
     stream: S,
     place: Place,
@@ -107,14 +105,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S: Connected> Connected for Connection<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 

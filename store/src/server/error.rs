@@ -33,9 +33,6 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Serving a listener failed.
-    #[error("serving failed")]
-    Serve(#[source] tonic::transport::Error),
     /// Keys or certificates cannot be used.
     #[error("TLS: {detail}")]
     Tls {

@@ -7,25 +7,21 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
 use super::gathered::Gathered;
 use super::keys::Keys;
 use super::options::bind;
+use super::transport::{Origin, Transport};
 use super::{Error, Listeners, Options};
-use crate::limits::{
-    ACCEPT_PAUSE, CONNECTIONS_ACCEPTED_MAX, HTTP2_HEADER_BYTES_MAX, HTTP2_RESETS_PENDING_MAX,
-    HTTP2_RESETS_SENT_MAX, HTTP2_WINDOW_BYTES, JOIN_TIMEOUT, PEER_CONNECTIONS_MAX,
-};
+use crate::limits::{ACCEPT_PAUSE, JOIN_TIMEOUT, PEER_CONNECTIONS_MAX};
 use crate::service::Ways;
 use crate::throttle::Throttle;
 
@@ -56,12 +52,12 @@ pub fn spawn(
     for Kind { sockets, ways, keys, crowd } in kinds {
         for socket in sockets {
             let socket = listener(socket)?;
-            let served = (server(options), ways.clone());
+            let (transport, ways) = (Transport::new(options), ways.clone());
             let patience = Duration::from_millis(options.greeting_timeout_ms);
             let door = Door { socket, crowd: crowd.clone(), patience, stop: stop.clone() };
             match keys.clone() {
-                Some(keys) => tasks.spawn(door.serve(served, Tls { keys })),
-                None => tasks.spawn(door.serve(served, Plain)),
+                Some(keys) => tasks.spawn(door.serve(transport, ways, Tls { keys })),
+                None => tasks.spawn(door.serve(transport, ways, Plain)),
             };
         }
     }
@@ -78,25 +74,12 @@ fn listener(socket: std::net::TcpListener) -> Result<TcpListener, Error> {
     TcpListener::from_std(socket).map_err(failed)
 }
 
-fn server(options: &Options) -> Server {
-    Server::builder()
-        // For health, version, metrics and the gateway.
-        .accept_http1(true)
-        .max_concurrent_streams(options.streams_max)
-        .initial_stream_window_size(HTTP2_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-        .http2_max_header_list_size(HTTP2_HEADER_BYTES_MAX)
-        .http2_max_pending_accept_reset_streams(Some(HTTP2_RESETS_PENDING_MAX))
-        .http2_max_local_error_reset_streams(Some(HTTP2_RESETS_SENT_MAX))
-        .http2_keepalive_interval(options.keepalive_interval())
-        .http2_keepalive_timeout(Some(options.keepalive_timeout()))
-}
-
 /// How a stream begins.
 trait Greeting: Clone + Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static;
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn greet(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn greet(&self, stream: TcpStream)
+    -> impl Future<Output = io::Result<(Self::Stream, Option<Origin>)>> + Send;
 }
 
 #[derive(Clone)]
@@ -105,8 +88,8 @@ struct Plain;
 impl Greeting for Plain {
     type Stream = TcpStream;
 
-    async fn greet(&self, stream: TcpStream) -> io::Result<TcpStream> {
-        Ok(stream)
+    async fn greet(&self, stream: TcpStream) -> io::Result<(TcpStream, Option<Origin>)> {
+        Ok((stream, None))
     }
 }
 
@@ -118,9 +101,11 @@ struct Tls {
 impl Greeting for Tls {
     type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
-    async fn greet(&self, stream: TcpStream) -> io::Result<Self::Stream> {
+    async fn greet(&self, stream: TcpStream) -> io::Result<(Self::Stream, Option<Origin>)> {
         let config: Arc<ServerConfig> = self.keys.listener().await;
-        TlsAcceptor::from(config).accept(stream).await
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let origin = stream.connect_info();
+        Ok((stream, Some(origin)))
     }
 }
 
@@ -133,28 +118,26 @@ struct Door {
 }
 
 impl Door {
-    async fn serve<G: Greeting>(self, (server, ways): (Server, Ways), greeting: G) -> Result<(), Error> {
-        let stop = self.stop.clone();
-        let (accepted, incoming) = mpsc::channel(CONNECTIONS_ACCEPTED_MAX);
+    async fn serve<G: Greeting>(self, transport: Transport, ways: Ways, greeting: G) -> Result<(), Error> {
         // Watches never end by themselves, so to wait for connections to finish would be to wait for ever.
         tokio::select! {
-            served = server.serve_with_incoming(ways, ReceiverStream::new(incoming)) => served.map_err(Error::Serve),
-            () = self.accept(greeting, accepted) => Ok(()),
-            () = stop.cancelled() => Ok(()),
+            () = self.let_in(transport, ways, greeting) => {}
+            () = self.stop.cancelled() => {}
         }
+        Ok(())
     }
 
-    /// Lets in whoever comes.
-    async fn accept<G: Greeting>(
-        self,
-        greeting: G,
-        accepted: mpsc::Sender<io::Result<Gathered<Connection<G::Stream>>>>,
-    ) {
-        let mut greetings = JoinSet::new();
+    /// Serves whoever comes.
+    async fn let_in<G: Greeting>(&self, transport: Transport, ways: Ways, greeting: G) {
+        let mut connections = JoinSet::new();
         let turned_away = Throttle::default();
         loop {
-            while greetings.try_join_next().is_some() {}
-            let stream = match self.socket.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                // Nothing is left of those who have gone.
+                Some(_) = connections.join_next() => continue,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Either that one is gone already, or the process has no files left until others go.
@@ -171,12 +154,11 @@ impl Door {
             };
             // Only delays what is small.
             drop(stream.set_nodelay(true));
-            let (greeting, accepted) = (greeting.clone(), accepted.clone());
+            let (transport, ways, greeting) = (transport.clone(), ways.clone(), greeting.clone());
             let deadline = Instant::now() + self.patience;
-            greetings.spawn(async move {
-                if let Some(connection) = greet(&greeting, stream, place, deadline).await {
-                    // Nobody serves any more: the member stops.
-                    drop(accepted.send(Ok(connection)).await);
+            connections.spawn(async move {
+                if let Some((stream, origin)) = greet(&greeting, stream, place, deadline).await {
+                    transport.serve(stream, origin, ways).await;
                 }
             });
         }
@@ -188,14 +170,14 @@ async fn greet<G: Greeting>(
     stream: TcpStream,
     place: Place,
     deadline: Instant,
-) -> Option<Gathered<Connection<G::Stream>>> {
+) -> Option<(Gathered<Connection<G::Stream>>, Option<Origin>)> {
     let leave = place.leave.clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, greeting.greet(stream)) => greeted,
         () = leave.cancelled() => return None,
     };
     match greeted {
-        Ok(Ok(stream)) => Some(Gathered::new(Connection::new(stream, place, deadline))),
+        Ok(Ok((stream, origin))) => Some((Gathered::new(Connection::new(stream, place, deadline)), origin)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake failed");
             None

@@ -20,6 +20,7 @@ mod renewals;
 mod seams;
 mod space;
 mod tokens;
+mod transport;
 
 use std::sync::Arc;
 

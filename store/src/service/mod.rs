@@ -21,7 +21,7 @@ mod members;
 mod observe;
 mod place;
 mod plain;
-mod short_way;
+pub(crate) mod short_way;
 mod watch;
 
 use prost_reflect::DescriptorPool;

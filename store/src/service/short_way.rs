@@ -5,12 +5,16 @@
 //! by their path, and go to the service as it is.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::TryFutureExt;
-use futures::future::{BoxFuture, Either, MapOk};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use proto::etcd::etcdserverpb::kv_server::{KvServer, SERVICE_NAME};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
@@ -35,28 +39,74 @@ impl Ways {
     pub(super) fn with_keys(self, keys: Observed<KvServer<Api>>) -> Self {
         Self { keys: Some(keys), ..self }
     }
+
+    /// Answers a request. All that is behind a way is ready at any time: queues, and limits to them, come later.
+    pub fn call(&self, request: Request<Incoming>) -> Answering {
+        match &self.keys {
+            Some(keys) if is_for_keys(request.uri().path()) => Answering::Short(keys.clone().call(request)),
+            _ => Answering::Routed(Box::pin(self.routes.clone().call(request))),
+        }
+    }
 }
 
-type Answer<B> = Result<Response<B>, Infallible>;
-type ShortAnswer =
-    MapOk<BoxFuture<'static, Answer<Counted<Body>>>, fn(Response<Counted<Body>>) -> Response<Body>>;
+/// An answer to come.
+pub enum Answering {
+    Short(BoxFuture<'static, Result<Response<Counted<Body>>, Infallible>>),
+    Routed(BoxFuture<'static, Result<Response<Body>, Infallible>>),
+}
 
-impl Service<Request<Body>> for Ways {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Either<ShortAnswer, <Routes as Service<Request<Body>>>::Future>;
+impl Future for Answering {
+    type Output = Result<Response<Answered>, Infallible>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The service for keys is always ready.
-        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Short(answer) => {
+                answer.as_mut().poll(context).map_ok(|answer| answer.map(Answered::Counted))
+            }
+            Self::Routed(answer) => {
+                answer.as_mut().poll(context).map_ok(|answer| answer.map(Answered::Other))
+            }
+        }
+    }
+}
+
+/// The body of an answer.
+pub enum Answered {
+    Counted(Counted<Body>),
+    Other(Body),
+}
+
+impl From<Body> for Answered {
+    fn from(body: Body) -> Self {
+        Self::Other(body)
+    }
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Counted(body) => Pin::new(body).poll_frame(context),
+            Self::Other(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match &mut self.keys {
-            Some(keys) if is_for_keys(request.uri().path()) => {
-                Either::Left(keys.call(request).map_ok(|answer| answer.map(Body::new)))
-            }
-            _ => Either::Right(self.routes.call(request)),
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Counted(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Counted(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
         }
     }
 }
