@@ -147,6 +147,9 @@ pub const WATCH_RESPONSES_IN_FLIGHT: usize = 16;
 /// Bytes of events in one response to a client that asked for fragments; etcd's value (1.5 MiB and framing).
 pub const WATCH_RESPONSE_BYTES: usize = 2 << 20;
 
+/// How often a stream tells its client news before it looks at what that asks for, and at what was read meanwhile.
+pub const NEWS_IN_A_ROW_MAX: u32 = 32;
+
 /// Shortest time between two progress messages to a quiet watch that asked for them: each costs a message for each watch.
 pub const WATCH_PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 

@@ -1,8 +1,11 @@
-//! Health, version and metrics over plain HTTP, as load balancers and Prometheus ask.
+//! What belongs to HTTP: health, version and metrics as load balancers and Prometheus ask for them, and the time that a call is given.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use proto::etcd::etcdserverpb as pb;
 use store::{Listeners, Options, Server};
 use store_client::Kv;
 
@@ -72,6 +75,36 @@ async fn a_member_without_a_quorum_is_not_well() {
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(body.starts_with("[-]linearizable_read failed"), "{body}");
     server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_ends_when_the_time_that_its_client_gave_it_is_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin: http::Uri = format!("http://{}", client.local_addr().unwrap()).parse().unwrap();
+    let members = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2"), ("c", "http://127.0.0.1:3")];
+    let members = members.map(|(name, url)| (name.to_owned(), url.to_owned())).into();
+    let options = quick(Options::member("a", scratch.path(), members));
+    let server = Server::start_on(options, Listeners { peer: vec![], client: vec![client] }).await.unwrap();
+
+    // tonic's own client would not wait for the answer.
+    let channel = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<tonic::body::Body>();
+    let mut keys = pb::kv_client::KvClient::with_origin(channel.clone(), origin.clone());
+    let mut leases = pb::lease_client::LeaseClient::with_origin(channel, origin);
+    let put = pb::PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+    let put = keys.put(within("100m", put)).await.unwrap_err();
+    let grant = leases.lease_grant(within("100000u", pb::LeaseGrantRequest { ttl: 10, id: 0 })).await.unwrap_err();
+    for late in [put, grant] {
+        assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
+        assert!(late.message().contains("the time that the client gave"), "{late}");
+    }
+    server.stop().await.unwrap();
+}
+
+fn within<T>(time: &'static str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("grpc-timeout", tonic::metadata::MetadataValue::from_static(time));
+    request
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,7 +31,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, error};
 use crate::auth::Caller;
-use crate::limits::WATCH_PROGRESS_INTERVAL_MIN;
+use crate::limits::{NEWS_IN_A_ROW_MAX, WATCH_PROGRESS_INTERVAL_MIN};
 use crate::server::Handle;
 use crate::watch::{Asker, Bells, Delivery, Step, Subscription};
 use answers::{event, fragments};
@@ -90,6 +90,8 @@ struct Session {
     bells: Arc<Bells>,
     /// Watches that may have news.
     turns: VecDeque<i64>,
+    /// How often news was told since a look at the rest.
+    news_in_a_row: u32,
     /// Subscriptions that wait for the disk.
     away: Waiting<Returned>,
     signals: Waiting<Signal>,
@@ -195,6 +197,12 @@ impl Stream for Session {
             if session.ended || (session.only_listens && session.watches.is_empty()) {
                 return Poll::Ready(None);
             }
+            // Most of what happens is news, and asking for the rest costs as much as telling it; but the rest must have its turn, too.
+            if session.news_in_a_row < NEWS_IN_A_ROW_MAX && session.news(context) {
+                session.news_in_a_row += 1;
+                continue;
+            }
+            let quiet = std::mem::take(&mut session.news_in_a_row) < NEWS_IN_A_ROW_MAX;
             let mut idle = true;
             if let Poll::Ready(Some(signal)) = session.signals.poll_next_unpin(context) {
                 session.signal(signal);
@@ -204,13 +212,7 @@ impl Stream for Session {
                 session.returned(returned);
                 idle = false;
             }
-            if let Some(id) = session.turns.pop_front() {
-                session.turn(id);
-                idle = false;
-            } else if session.bells.clone().poll_rung(context, &mut session.turns).is_ready() {
-                idle = false;
-            }
-            if idle {
+            if idle && (quiet || !session.news(context)) {
                 return Poll::Pending;
             }
         }
@@ -232,6 +234,7 @@ impl Session {
             watches: HashMap::new(),
             bells: Arc::default(),
             turns: VecDeque::new(),
+            news_in_a_row: 0,
             away: FuturesUnordered::new(),
             signals,
             outbox: VecDeque::new(),
@@ -239,6 +242,17 @@ impl Session {
             asked: None,
             only_listens: false,
             ended: false,
+        }
+    }
+
+    /// Has a watch tell its news, or finds out which have some; when none has, the first that does wakes the task.
+    fn news(&mut self, context: &mut Context<'_>) -> bool {
+        match self.turns.pop_front() {
+            Some(id) => {
+                self.turn(id);
+                true
+            }
+            None => self.bells.poll_rung(context, &mut self.turns).is_ready(),
         }
     }
 
@@ -451,16 +465,14 @@ impl Session {
 
     fn say_events(&mut self, id: i64, revision: Revision, events: Vec<mvccpb::Event>, fragment: bool) {
         self.api.handle.machine().metrics().events.more(events.len() as u64);
-        let parts = if fragment { fragments(events) } else { vec![events] };
+        let whole = pb::WatchResponse { watch_id: id, ..self.answer(Some(revision)) };
+        if !fragment {
+            return self.say(pb::WatchResponse { events, ..whole });
+        }
+        let parts = fragments(events);
         let last = parts.len() - 1;
         for (number, events) in parts.into_iter().enumerate() {
-            let part = pb::WatchResponse {
-                watch_id: id,
-                events,
-                fragment: number < last,
-                ..self.answer(Some(revision))
-            };
-            self.say(part);
+            self.say(pb::WatchResponse { events, fragment: number < last, ..whole.clone() });
         }
     }
 
