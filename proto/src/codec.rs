@@ -13,7 +13,8 @@ use tonic_prost::ProstDecoder;
 /// The room for what is sent: for small messages it is enough, and each that is larger gets one of its own.
 const SENT_BYTES: usize = 1 << 10;
 
-/// There is none before something comes, and then as much as came, or as the message is said to take.
+/// There is none before something comes, and then as much as came, or as the message is said to take. Decompression would grow by such steps,
+/// so one who accepts compressed messages needs another value.
 const RECEIVED_BYTES: usize = 0;
 
 /// When so much is encoded it is handed on, whether or not there is more; tonic's value.
@@ -58,7 +59,9 @@ impl<T: Message> Encoder for Fitting<T> {
 
     fn encode(&mut self, message: T, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
         into.reserve(message.encoded_len());
-        message.encode(into).map_err(|error| Status::internal(error.to_string()))
+        // There is room: this cannot fail, and need not count again.
+        message.encode_raw(into);
+        Ok(())
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -78,8 +78,10 @@ fn listener(socket: std::net::TcpListener) -> Result<TcpListener, Error> {
 trait Greeting: Clone + Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn greet(&self, stream: TcpStream)
-    -> impl Future<Output = io::Result<(Self::Stream, Option<Origin>)>> + Send;
+    fn greet(
+        &self,
+        stream: TcpStream,
+    ) -> impl Future<Output = io::Result<(Self::Stream, Option<Origin>)>> + Send;
 }
 
 #[derive(Clone)]

@@ -265,8 +265,9 @@ impl Subscription {
                 let started = published >= self.watcher.start - 1;
                 let due = self.watcher.progress && published > self.delivered;
                 if started && (due || self.watcher.was_asked()) {
+                    // What was delivered may not be published yet, as others are still to be told of it.
                     self.delivered = self.delivered.max(published);
-                    return Live::Deliver(Delivery::Progress(Revision(published)));
+                    return Live::Deliver(Delivery::Progress(Revision(self.delivered)));
                 }
                 Live::Quiet
             }

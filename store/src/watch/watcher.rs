@@ -98,9 +98,10 @@ impl Watcher {
         }
     }
 
-    /// Somebody looks: what comes from now on rings.
+    /// Somebody looks: what comes from now on rings, and what came before is seen.
     pub fn look(&self) {
-        self.rung.store(false, Ordering::Release);
+        // A store alone could become visible after what is looked at was read; who came between would neither ring nor be seen.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 
     /// Progress is to be told.

@@ -93,7 +93,8 @@ async fn a_call_ends_when_the_time_that_its_client_gave_it_is_over() {
     let mut leases = pb::lease_client::LeaseClient::with_origin(channel, origin);
     let put = pb::PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
     let put = keys.put(within("100m", put)).await.unwrap_err();
-    let grant = leases.lease_grant(within("100000u", pb::LeaseGrantRequest { ttl: 10, id: 0 })).await.unwrap_err();
+    let grant =
+        leases.lease_grant(within("100000u", pb::LeaseGrantRequest { ttl: 10, id: 0 })).await.unwrap_err();
     for late in [put, grant] {
         assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
         assert!(late.message().contains("the time that the client gave"), "{late}");

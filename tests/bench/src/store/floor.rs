@@ -1,4 +1,5 @@
-//! What no store on this machine can undercut: making bytes durable, and answering a call with nothing.
+//! What is below all that a store does: making bytes durable, which none can undercut, and answering calls with nothing by tonic alone, which a
+//! server undercuts only by a transport of its own.
 
 use std::{
     io::{Seek as _, SeekFrom, Write as _},
@@ -23,7 +24,7 @@ use crate::{
 pub struct Floor {
     /// Microseconds of CPU for a call that does nothing, by many clients.
     pub call_us: f64,
-    /// The same by as many clients as reads have.
+    /// The same for a read of a value that is at hand.
     pub read_us: f64,
     /// Microseconds of CPU for a message that is sent back.
     pub keep_alive_us: f64,
@@ -56,7 +57,7 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
     let pids = [server.id().context("the no-op server runs")?];
     let targets = std::slice::from_ref(&target);
     let crowd = work::put(targets, &pids, CLIENTS, limit).await?;
-    let some = work::put(targets, &pids, READ_CLIENTS, limit).await?;
+    let readers = work::range(targets, &pids, READ_CLIENTS, true, limit).await?;
     let alone = work::put(targets, &pids, 1, limit).await?;
     let keep_alives = leases::keep_alive(&target, &pids, limit).await?;
     let events = watches::deliveries(&target, &pids, limit).await?;
@@ -72,7 +73,7 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
         ]);
     };
     row("a call, 1 client".to_owned(), &alone);
-    row(format!("a call, {READ_CLIENTS} clients"), &some);
+    row(format!("a read, {READ_CLIENTS} clients"), &readers);
     row(format!("a call, {CLIENTS} clients"), &crowd);
     row("a message of a stream sent back".to_owned(), &keep_alives);
     table.row([
@@ -84,7 +85,7 @@ pub async fn measure(limit: Duration, pinned: bool) -> anyhow::Result<Floor> {
     ]);
     Ok(Floor {
         call_us: crowd.server_us(),
-        read_us: some.server_us(),
+        read_us: readers.server_us(),
         keep_alive_us: keep_alives.server_us(),
         event_us: events.cpu_us,
         alone: alone.latencies.quantile(0.5),

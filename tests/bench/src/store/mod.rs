@@ -4,7 +4,7 @@
 //! ```text
 //!   figures: what is compared, goals, the table
 //!   work, watches, leases, data, in_process: how each is measured
-//!   members: the processes           floor, nothing: what nobody can undercut
+//!   members: the processes           floor, nothing: what is below all of it
 //! ```
 
 mod data;
@@ -178,19 +178,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Says how far the figures are to be believed.
 fn judge(busy: bool, before: &floor::Floor, after: &floor::Floor) {
-    let drift = |before: f64, after: f64| (after / before - 1.0).abs();
-    let no_op = drift(before.call_us, after.call_us);
-    let sync = drift(before.sync.as_secs_f64(), after.sync.as_secs_f64());
+    let of = |floor: &floor::Floor| {
+        let (alone, sync) = (floor.alone.as_secs_f64(), floor.sync.as_secs_f64());
+        [floor.call_us, floor.read_us, floor.keep_alive_us, alone, sync]
+    };
+    let (before, after) = (of(before), of(after));
+    // That of an event is the difference of two figures, and moves as both do.
+    let moved: [f64; 5] = std::array::from_fn(|at| after[at] / before[at] - 1.0);
+    let [call, read, message, alone, sync] = moved;
     println!("\n  medians of the rounds; the ratio is the median of the rounds' ratios, with its ends");
     println!(
         "  CPU: user and system time of the server per operation; /floor: by the same on a server that does nothing, for S4 by that and a sync"
     );
     println!(
-        "  the floors moved by {:.0} % (no-op call) and {:.0} % (sync) from the begin to the end",
-        no_op * 100.0,
+        "  the floors moved from the begin to the end by {:+.0} % (call), {:+.0} % (read), {:+.0} % (message of a stream), {:+.0} % (lone call) and {:+.0} % (sync)",
+        call * 100.0,
+        read * 100.0,
+        message * 100.0,
+        alone * 100.0,
         sync * 100.0
     );
-    let steady = no_op.max(sync) <= FLOOR_DRIFT_MAX;
+    let steady = moved.iter().all(|moved| moved.abs() <= FLOOR_DRIFT_MAX);
     if busy || !steady {
         println!(
             "  <- discard: the machine was busy, or a floor moved by more than {:.0} %",
