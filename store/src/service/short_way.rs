@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use proto::etcd::etcdserverpb::kv_server::{KvServer, SERVICE_NAME};
 use tonic::Status;
 use tonic::body::Body;
@@ -41,7 +40,11 @@ impl Ways {
     }
 
     /// Answers a request. All that is behind a way is ready at any time: queues, and limits to them, come later.
-    pub fn call(&self, request: Request<Incoming>) -> Answering {
+    pub fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
         match &self.keys {
             Some(keys) if is_for_keys(request.uri().path()) => Answering::Short(keys.clone().call(request)),
             _ => Answering::Routed(Box::pin(self.routes.clone().call(request))),
