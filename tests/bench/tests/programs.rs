@@ -32,7 +32,7 @@ fn a_store_is_measured_and_gone_afterwards() {
         .unwrap();
     let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}{error}");
-    for row in ["fdatasync of", "put to a tonic server"].into_iter().chain(only.split(',')) {
+    for row in ["fdatasync of", "a call, 1 client"].into_iter().chain(only.split(',')) {
         assert!(text.lines().any(|line| line.trim_start().starts_with(row)), "no {row:?} in: {text}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "something is left behind");
