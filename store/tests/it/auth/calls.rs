@@ -1,6 +1,7 @@
 //! Every call there is, by nobody, while auth is on: only what tells nothing, or is the way in, is answered.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::{NOBODY, Store};
 
@@ -12,11 +13,13 @@ const REFUSED_LATER: [&str; 2] = ["etcdserverpb.Watch/Watch", "etcdserverpb.Leas
 
 /// The calls of all services for clients, from the protocol files.
 fn calls() -> BTreeSet<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/");
+    // Not as it was compiled: what was built in one clone may be run from another.
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let root = here.join("../proto");
     let files = ["etcd/rpc.proto", "etcd/lock.proto", "etcd/election.proto", "kontiki/store.proto"];
     let mut calls = BTreeSet::new();
     for file in files {
-        let text = std::fs::read_to_string(format!("{root}{file}")).unwrap();
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
         let (mut package, mut service) = (String::new(), String::new());
         for line in text.lines() {
             let mut words = line.split_whitespace();
