@@ -153,6 +153,10 @@ pub const NEWS_IN_A_ROW_MAX: u32 = 32;
 /// Shortest time between two progress messages to a quiet watch that asked for them: each costs a message for each watch.
 pub const WATCH_PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// How long a member that starts leaves its disk untidied while it replays its log. A log that has not been replayed by then may hold what was
+/// never committed, or have no leader.
+pub const REPLAY_MAX: Duration = Duration::from_secs(30);
+
 /// How long a member tries to make a new learner a voter before it leaves that to an operator.
 pub const PROMOTE_PATIENCE: Duration = Duration::from_secs(600);
 

@@ -134,6 +134,11 @@ pub trait Engine: Send + Sync + 'static {
     /// content is there.
     fn restore(&self, from: &Path) -> Result<(), Error>;
 
+    /// Says that nobody waits for this engine any more than usual: what it put off may begin. It may have put off nothing.
+    fn settle(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Bytes the content takes on the medium, roughly.
     fn size_bytes(&self) -> u64;
 }

@@ -65,6 +65,10 @@ impl<E: Engine> Engine for Reluctant<E> {
         self.inner.restore(from)
     }
 
+    fn settle(&self) -> Result<(), Error> {
+        self.inner.settle()
+    }
+
     fn size_bytes(&self) -> u64 {
         self.inner.size_bytes()
     }

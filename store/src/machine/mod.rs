@@ -337,6 +337,11 @@ impl Machine {
         Ok(step.more)
     }
 
+    /// Lets the engine begin what it put off; see [`Engine::settle`].
+    pub fn settle(&self) -> Result<(), mvcc::Error> {
+        Ok(self.engine.settle()?)
+    }
+
     /// Returns once history was compacted since the last call.
     pub async fn compacted(&self) {
         self.compacted.notified().await;

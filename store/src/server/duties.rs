@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage, space, tokens};
 use crate::limits::{
     HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN,
-    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, RETRY_INTERVAL,
+    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, REPLAY_MAX, RETRY_INTERVAL,
 };
 use crate::machine::command::Command;
 
@@ -38,7 +38,7 @@ pub fn spawn(
     tasks.spawn(until(Box::pin(end_leases(handle.clone()))));
     let ttl = Duration::from_secs(options.auth_token_ttl_s);
     tasks.spawn(until(Box::pin(tokens::keep(handle.clone(), ttl))));
-    tasks.spawn(until(Box::pin(scrub(handle.clone()))));
+    tasks.spawn(until(Box::pin(tidy(handle.clone()))));
     tasks.spawn(until(Box::pin(space::mind(handle.clone(), options.clone()))));
     tasks.spawn(until(Box::pin(promote(handle.clone(), promotions))));
     tasks.spawn(until(Box::pin(announce(handle.clone(), options.clone()))));
@@ -150,8 +150,12 @@ async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
     }
 }
 
-/// Removes compacted versions from this member's disk.
-async fn scrub(handle: Handle) -> Result<(), Error> {
+/// Tidies this member's disk: merges tables, and removes compacted versions. Not before the log is replayed: until then nobody is answered, and
+/// tidying would take time from that.
+async fn tidy(handle: Handle) -> Result<(), Error> {
+    handle.raft().replayed(REPLAY_MAX).await;
+    let machine = handle.machine().clone();
+    blocking(machine.work(), move || machine.settle()).await?;
     loop {
         loop {
             let machine = handle.machine().clone();

@@ -88,7 +88,9 @@ impl Server {
         let state_dir = options.data_dir.join("state");
         let engine = match seams.engine.clone() {
             Some(engine) => engine,
-            None => Arc::new(blocking(work, move || RocksEngine::open(&state_dir)).await?) as Arc<dyn Engine>,
+            None => {
+                Arc::new(blocking(work, move || RocksEngine::open_busy(&state_dir)).await?) as Arc<dyn Engine>
+            }
         };
         let machine = Arc::new(Machine::open_on(engine, work)?);
         let identity = bootstrap::identity(&options, seams.raft.dial).await?;

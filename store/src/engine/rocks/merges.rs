@@ -16,8 +16,10 @@ pub(super) const REMOVED: &str = "removed";
 /// beside the tables, as a member may be started anew while its disk is short of space.
 #[derive(Debug, Default)]
 pub(super) struct Merges {
-    /// There is no room.
+    /// No merge begins: there is no room, or it is too early.
     pub(super) off: bool,
+    /// Until the engine is [told](crate::engine::Engine::settle) that others wait for it no more.
+    pub(super) postponed: bool,
     /// Bytes of the tables at the last look.
     pub(super) tables: u64,
     /// How many of them were removed since and are given back by merges.
@@ -49,7 +51,7 @@ pub(super) fn recall(database: &Path) -> Merges {
     let known =
         known.and_then(|(removed, tables)| Some((removed.parse::<u64>().ok()?, tables.parse().ok()?)));
     let (removed, tables) = known.unwrap_or_default();
-    Merges { off: false, tables, removed: removed.min(tables) }
+    Merges { tables, removed: removed.min(tables), ..Merges::default() }
 }
 
 #[cfg(test)]

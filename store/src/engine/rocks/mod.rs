@@ -54,6 +54,16 @@ pub struct RocksEngine {
 impl RocksEngine {
     /// Opens the directory, creating it when missing.
     pub fn open(directory: &Path) -> Result<Self, Error> {
+        Self::open_with(directory, false)
+    }
+
+    /// The same for who has much to write at once and to be quick about it: no tables are merged before
+    /// [`settle`](Engine::settle).
+    pub fn open_busy(directory: &Path) -> Result<Self, Error> {
+        Self::open_with(directory, true)
+    }
+
+    fn open_with(directory: &Path, postponed: bool) -> Result<Self, Error> {
         let failed = |source| Error::new("open its directory", source);
         fs::create_dir_all(directory).map_err(failed)?;
         let name = match fs::read_to_string(directory.join(CURRENT)) {
@@ -66,7 +76,7 @@ impl RocksEngine {
             Err(error) => return Err(failed(error)),
         };
         remove_leftovers(directory, &name).map_err(failed)?;
-        let database = Database::open(&directory.join(name))?;
+        let database = Database::open(&directory.join(name), postponed)?;
         Ok(Self {
             directory: directory.to_owned(),
             database: ArcSwap::from_pointee(database),
@@ -127,10 +137,19 @@ impl Engine for RocksEngine {
         let name = format!("db-{generation}");
         let path = self.directory.join(&name);
         fs::rename(from, &path).map_err(failed)?;
-        let database = Database::open(&path)?;
+        let database = Database::open(&path, false)?;
         set_current(&self.directory, &name).map_err(failed)?;
         self.database.store(Arc::new(database));
         old.replaced.0.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<(), Error> {
+        let free = free_bytes(&self.directory)?;
+        let database = self.database.load();
+        if std::mem::take(&mut database.merges.lock().postponed) && database.may_merge(free, 0) {
+            database.switch_merging(true);
+        }
         Ok(())
     }
 
@@ -178,7 +197,7 @@ impl Drop for Replaced {
 }
 
 impl Database {
-    fn open(path: &Path) -> Result<Self, Error> {
+    fn open(path: &Path, postponed: bool) -> Result<Self, Error> {
         let failed = |source| Error::new("open its database", source);
         let mut options = options().map_err(failed)?;
         let tables = tables_bytes(path).map_err(|source| Error::new("look into its database", source))?;
@@ -186,11 +205,13 @@ impl Database {
         options.create_if_missing(tables.is_none());
         let tables = tables.unwrap_or(0);
         let mut merges = merges::recall(path);
-        merges.off = !merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
-        options.set_disable_auto_compactions(merges.off);
-        if merges.off {
+        let room = merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
+        if !room {
             tracing::info!("there is no room to merge tables");
         }
+        merges.postponed = postponed;
+        merges.off = postponed || !room;
+        options.set_disable_auto_compactions(merges.off);
         let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
         Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::new(merges) })
@@ -255,15 +276,20 @@ impl Database {
     }
 
     fn set_merging(&self, on: bool) {
-        let mut merges = self.merges.lock();
-        if merges.off != on {
+        let merges = self.merges.lock();
+        if merges.off != on || merges.postponed {
             return;
         }
-        merges.off = !on;
+        drop(merges);
         match on {
             true => tracing::info!("there is room to merge tables again"),
             false => tracing::info!("there is no room to merge tables"),
         }
+        self.switch_merging(on);
+    }
+
+    fn switch_merging(&self, on: bool) {
+        self.merges.lock().off = !on;
         // Options count even if they could not be written down, for which there may be no space.
         let disabled = [("disable_auto_compactions", if on { "false" } else { "true" })];
         if let Err(error) = self.db.set_options(&disabled) {
