@@ -102,11 +102,10 @@ impl Handle {
         Ok(LogIndex(index))
     }
 
-    /// Returns once the local state machine holds what the log of this member held at the call, or `within` has passed: the log may have held
-    /// what was never committed. Cancel-safe.
+    /// Returns once the local state machine holds what the log of this member held at the call; or when `within` has passed or the
+    /// member ends, for the log may have held what is never committed. Cancel-safe.
     pub async fn replayed(&self, within: Duration) {
         let last = self.status().last_index;
-        // Whoever replays much for long should not hold up for ever what waits for this.
         drop(self.route.group.applied(last.0, Instant::now() + within).await);
     }
 

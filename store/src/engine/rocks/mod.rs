@@ -147,7 +147,8 @@ impl Engine for RocksEngine {
     fn settle(&self) -> Result<(), Error> {
         let free = free_bytes(&self.directory)?;
         let database = self.database.load();
-        if std::mem::take(&mut database.merges.lock().postponed) && database.may_merge(free, 0) {
+        let postponed = std::mem::take(&mut database.merges.lock().postponed);
+        if postponed && database.may_merge(free, 0) {
             database.switch_merging(true);
         }
         Ok(())
@@ -276,11 +277,13 @@ impl Database {
     }
 
     fn set_merging(&self, on: bool) {
-        let merges = self.merges.lock();
-        if merges.off != on || merges.postponed {
+        let changes = {
+            let merges = self.merges.lock();
+            merges.off == on && !merges.postponed
+        };
+        if !changes {
             return;
         }
-        drop(merges);
         match on {
             true => tracing::info!("there is room to merge tables again"),
             false => tracing::info!("there is no room to merge tables"),
@@ -417,6 +420,33 @@ mod tests {
             fs::write(database.join(merges::REMOVED), nonsense).unwrap();
             assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn no_tables_are_merged_while_a_log_is_replayed() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open_busy(directory.path()).unwrap();
+        let tables = || {
+            let told = engine.database.load().db.property_value("rocksdb.num-files-at-level0");
+            told.unwrap().unwrap().parse::<i32>().unwrap()
+        };
+        let due = limits::ENGINE_TABLES_BEFORE_MERGE + 1;
+        for number in 0..due {
+            let mut batch = Batch::default();
+            batch.put(Bytes::from_static(b"key"), number.to_string());
+            engine.write(&batch).unwrap();
+            assert!(engine.flush().unwrap());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(tables(), due);
+        engine.settle().unwrap();
+        for _ in 0..1000 {
+            if tables() < due {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{} tables are not merged", tables());
     }
 
     #[test]
