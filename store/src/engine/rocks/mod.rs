@@ -57,7 +57,7 @@ impl RocksEngine {
         Self::open_with(directory, false)
     }
 
-    /// The same for who has much to write at once and to be quick about it: no tables are merged before
+    /// The same for who has much to write at once and to be quick about it: unless space is short, no tables are merged before
     /// [`settle`](Engine::settle).
     pub fn open_busy(directory: &Path) -> Result<Self, Error> {
         Self::open_with(directory, true)
@@ -206,12 +206,14 @@ impl Database {
         options.create_if_missing(tables.is_none());
         let tables = tables.unwrap_or(0);
         let mut merges = merges::recall(path);
-        let room = merges.consider(free_bytes(path.parent().unwrap_or(path))?, tables, 0);
+        let free = free_bytes(path.parent().unwrap_or(path))?;
+        let room = merges.consider(free, tables, 0);
         if !room {
             tracing::info!("there is no room to merge tables");
         }
-        merges.postponed = postponed;
-        merges.off = postponed || !room;
+        // Where space is short, what others wait for may be what a merge gives back.
+        merges.postponed = postponed && free >= limits::ENGINE_MERGE_BYTES_MAX;
+        merges.off = merges.postponed || !room;
         options.set_disable_auto_compactions(merges.off);
         let db = DB::open(&options, path).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
