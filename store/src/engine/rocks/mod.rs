@@ -415,7 +415,7 @@ mod tests {
             (merges::recall(&database), engine.database.load().bytes("rocksdb.live-sst-files-size"));
         assert_eq!(known.tables, now, "tables that have come since are known, too");
         drop(engine);
-        let given_back = Merges { off: false, tables: 1 << 20, removed: 1 << 19 };
+        let given_back = Merges { tables: 1 << 20, removed: 1 << 19, ..Merges::default() };
         merges::remember(&database, &given_back).unwrap();
         assert_eq!(removed(&RocksEngine::open(directory.path()).unwrap()), 0, "a merge came before the end");
         for nonsense in ["nonsense", "", "7", "7 x"] {
