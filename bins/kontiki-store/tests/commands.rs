@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use store::{Listeners, Options, Server};
 
@@ -100,6 +101,62 @@ async fn the_environment_names_what_is_watched() {
     let output = output(watch, "").await;
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "PUT\na\n1\n\"a\" \"1\"\n");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// There it has a runtime of another kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_on_one_core_serves_watches_and_stops() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let core = allowed.trim().split([',', '-']).next().unwrap();
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (directory, client, peer) = (tempfile::tempdir().unwrap(), free(), free());
+    let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
+    let mut member = Command::new("taskset");
+    member.args(["-c", core, env!("CARGO_BIN_EXE_kontiki-store"), "--name", "one"]);
+    member.arg("--data-dir").arg(directory.path()).args(["--initial-cluster", &format!("one={peer}")]);
+    for (flag, url) in [
+        ("--listen-client-urls", &client),
+        ("--advertise-client-urls", &client),
+        ("--listen-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &peer),
+    ] {
+        member.args([flag, url]);
+    }
+    let mut member = member.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    for attempt in 0.. {
+        let (said, _, exit) = run(&client, "kv put a 1 --command-timeout 1s", "").await;
+        if (said.as_str(), exit) == ("OK\n", 0) {
+            break;
+        }
+        assert!(attempt < 100, "{said} {exit}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let client = client.clone();
+        writers.spawn(async move { run(&client, &format!("kv put b/{number} x"), "").await.2 });
+    }
+    assert_eq!(writers.join_all().await, [0; 8]);
+    let mut watch = program();
+    watch.env("ETCDCTL_ENDPOINTS", &client);
+    watch.args(["kv", "watch", "a", "--rev", "1", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(
+        output(watch, "").await.status.code(),
+        Some(1),
+        "the watch saw the change, and its command failed"
+    );
+    let stop = Command::new("kill").arg(member.id().to_string()).status().unwrap();
+    assert!(stop.success());
+    for _ in 0..200 {
+        if let Some(status) = member.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    member.kill().unwrap();
+    panic!("it does not stop");
 }
 
 #[tokio::test]
