@@ -280,6 +280,8 @@ async fn calls(program: &Program, at: usize, plan: &Plan, figures: &mut Figures)
         leases::expiry(&cluster, at, plan.leases, limit, figures).await.context("expiry")?;
     }
     if plan.wants(&["S17"]) {
+        // Once more, for the store was empty before, and holds now what all that came between has put there.
+        let thousand = work::put(targets, &pids, CLIENTS, limit * 2).await?;
         // A store may refuse a crowd, and others for some time after it; that is an answer, and no reason to end the run.
         match work::put(targets, &pids, plan.crowd, limit * 2).await {
             Ok(crowd) => figures.note(Figure::Crowd, at, crowd.rate() / thousand.rate()),
