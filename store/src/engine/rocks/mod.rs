@@ -147,9 +147,10 @@ impl Engine for RocksEngine {
     fn settle(&self) -> Result<(), Error> {
         let free = free_bytes(&self.directory)?;
         let database = self.database.load();
-        let postponed = std::mem::take(&mut database.merges.lock().postponed);
-        if postponed && database.may_merge(free, 0) {
-            database.switch_merging(true);
+        let may = database.may_merge(free, 0);
+        let mut merges = database.merges.lock();
+        if std::mem::take(&mut merges.postponed) && may {
+            database.switch_merging(&mut merges, true);
         }
         Ok(())
     }
@@ -279,22 +280,19 @@ impl Database {
     }
 
     fn set_merging(&self, on: bool) {
-        let changes = {
-            let merges = self.merges.lock();
-            merges.off == on && !merges.postponed
-        };
-        if !changes {
+        let mut merges = self.merges.lock();
+        if merges.off != on || merges.postponed {
             return;
         }
         match on {
             true => tracing::info!("there is room to merge tables again"),
             false => tracing::info!("there is no room to merge tables"),
         }
-        self.switch_merging(on);
+        self.switch_merging(&mut merges, on);
     }
 
-    fn switch_merging(&self, on: bool) {
-        self.merges.lock().off = !on;
+    fn switch_merging(&self, merges: &mut Merges, on: bool) {
+        merges.off = !on;
         // Options count even if they could not be written down, for which there may be no space.
         let disabled = [("disable_auto_compactions", if on { "false" } else { "true" })];
         if let Err(error) = self.db.set_options(&disabled) {
@@ -387,6 +385,8 @@ fn remove_leftovers(directory: &Path, current: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use rocksdb::WaitForCompactOptions;
+
     use super::*;
 
     #[test]
@@ -428,6 +428,7 @@ mod tests {
     fn no_tables_are_merged_while_a_log_is_replayed() {
         let directory = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open_busy(directory.path()).unwrap();
+        assert!(engine.database.load().merges.lock().postponed, "this needs 1 GiB of free space");
         let tables = || {
             let told = engine.database.load().db.property_value("rocksdb.num-files-at-level0");
             told.unwrap().unwrap().parse::<i32>().unwrap()
@@ -439,16 +440,13 @@ mod tests {
             engine.write(&batch).unwrap();
             assert!(engine.flush().unwrap());
         }
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        let merged =
+            || engine.database.load().db.wait_for_compact(&WaitForCompactOptions::default()).unwrap();
+        merged();
         assert_eq!(tables(), due);
         engine.settle().unwrap();
-        for _ in 0..1000 {
-            if tables() < due {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("{} tables are not merged", tables());
+        merged();
+        assert!(tables() < due, "{} tables are not merged", tables());
     }
 
     #[test]
