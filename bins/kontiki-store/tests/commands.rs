@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use store::{Listeners, Options, Server};
+use tokio::io::AsyncBufReadExt;
 
 struct Member {
     _server: Server,
@@ -123,15 +124,15 @@ async fn a_member_on_one_core_serves_watches_and_stops() {
     ] {
         member.args([flag, url]);
     }
-    let mut member = member.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    for attempt in 0.. {
-        let (said, _, exit) = run(&client, "kv put a 1 --command-timeout 1s", "").await;
-        if (said.as_str(), exit) == ("OK\n", 0) {
-            break;
-        }
-        assert!(attempt < 100, "{said} {exit}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let member = tokio::process::Command::from(member)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut member = member.unwrap();
+    let mut said = tokio::io::BufReader::new(member.stderr.take().unwrap()).lines();
+    while !said.next_line().await.unwrap().expect("it ends before it serves").contains("serving") {}
+    assert_eq!(run(&client, "kv put a 1", "").await, ("OK\n".to_owned(), String::new(), 0));
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..8 {
         let client = client.clone();
@@ -146,17 +147,10 @@ async fn a_member_on_one_core_serves_watches_and_stops() {
         Some(1),
         "the watch saw the change, and its command failed"
     );
-    let stop = Command::new("kill").arg(member.id().to_string()).status().unwrap();
+    let stop = Command::new("kill").arg(member.id().unwrap().to_string()).status().unwrap();
     assert!(stop.success());
-    for _ in 0..200 {
-        if let Some(status) = member.try_wait().unwrap() {
-            assert_eq!(status.code(), Some(0));
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    member.kill().unwrap();
-    panic!("it does not stop");
+    let ended = tokio::time::timeout(Duration::from_secs(10), member.wait()).await;
+    assert_eq!(ended.expect("it does not stop").unwrap().code(), Some(0));
 }
 
 #[tokio::test]
