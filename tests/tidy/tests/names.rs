@@ -9,8 +9,6 @@ struct Rule {
     allowed: &'static [&'static str],
     /// Why.
     reason: &'static str,
-    /// Whether that is so for tests.
-    tests_too: bool,
 }
 
 const RULES: &[Rule] = &[
@@ -18,13 +16,11 @@ const RULES: &[Rule] = &[
         tokens: &["openraft::", "use openraft"],
         allowed: &["raft/src/adapter/"],
         reason: "the consensus library is replaceable: only its adapter names it",
-        tests_too: false,
     },
     Rule {
         tokens: &["rocksdb::", "use rocksdb"],
         allowed: &["raft/src/log/", "raft/src/snapshot", "store/src/engine/"],
         reason: "the storage engine is replaceable: only logs, snapshots and the engine name it",
-        tests_too: false,
     },
     Rule {
         tokens: &[
@@ -36,7 +32,6 @@ const RULES: &[Rule] = &[
         ],
         allowed: &["/codec.rs"],
         reason: "what reaches disk or wire is encoded in one module",
-        tests_too: false,
     },
     Rule {
         tokens: &["hyper::", "hyper_util::", "axum::", "tokio_tungstenite::"],
@@ -56,14 +51,12 @@ const RULES: &[Rule] = &[
             "tests/",
         ],
         reason: "only servers know HTTP",
-        tests_too: false,
     },
     Rule {
         tokens: &["nix::mount", "nix::sched", "rustix::mount", "rtnetlink::", "libcontainer::"],
         // The agent's command enters the namespace of its node before anything of the agent exists.
         allowed: &["node-agent/", "bins/kontiki/src/agent.rs"],
         reason: "only the node agent touches mounts, namespaces and links",
-        tests_too: false,
     },
     Rule {
         tokens: &["k8s_openapi::"],
@@ -78,30 +71,28 @@ const RULES: &[Rule] = &[
             "examples/",
         ],
         reason: "typed structs drop fields they do not know: never for objects that pass through the server",
-        tests_too: false,
-    },
-    Rule {
-        tokens: &["env!(\"CARGO_MANIFEST_DIR\")"],
-        allowed: &["tests/tidy/src/lib.rs"],
-        reason: "what was built in one clone may be run from another: ask for the variable when it is run",
-        tests_too: true,
     },
     Rule {
         tokens: &["todo!(", "unimplemented!("],
         allowed: &["tests/tidy/"],
         reason: "nothing is a stand-in",
-        tests_too: false,
     },
 ];
 
+/// The same for tests, too.
+const RULES_OF_TESTS: &[Rule] = &[Rule {
+    tokens: &["env!(\"CARGO_MANIFEST_DIR\")"],
+    allowed: &["tests/tidy/"],
+    reason: "what was built in one clone may be run from another: ask for the variable when it is run",
+}];
+
 fn faults(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
-    for rule in RULES {
-        let allowed = |path: &str| rule.allowed.iter().any(|of| path.starts_with(of) || path.ends_with(of));
-        // Tests speak to what they test in whatever way is at hand.
-        let free =
-            !rule.tests_too && (source.path.contains("/tests/") || source.path.starts_with("tests/tidy/"));
-        if allowed(&source.path) || free {
+    // Tests speak to what they test in whatever way is at hand.
+    let is_test = source.path.contains("/tests/") || source.path.starts_with("tests/tidy/");
+    let rules = if is_test { &[] } else { RULES };
+    for rule in rules.iter().chain(RULES_OF_TESTS) {
+        if rule.allowed.iter().any(|of| source.path.starts_with(of) || source.path.ends_with(of)) {
             continue;
         }
         for (number, line) in source.code() {
