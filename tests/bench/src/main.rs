@@ -37,13 +37,13 @@ enum Program {
 
 fn main() -> anyhow::Result<()> {
     let program = Arguments::parse().program;
+    // Members run on this runtime; what is put beside them does, too.
     if matches!(program, Program::NoOpServer) {
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
-        return runtime.block_on(store::serve_no_op());
+        return ::store::runtime()?.block_on(store::serve_no_op());
     }
     if let Program::InProcessTxns { seconds } = program {
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
-        return runtime.block_on(store::serve_in_process(std::time::Duration::from_secs_f64(seconds)));
+        let limit = std::time::Duration::from_secs_f64(seconds);
+        return ::store::runtime()?.block_on(store::serve_in_process(limit));
     }
     // One thread, so that the generator has one core and needs no locks.
     Builder::new_current_thread().enable_all().build()?.block_on(bounded(program))
