@@ -25,6 +25,8 @@ pub struct Handle {
     reads: Reads,
     proposals: Arc<Semaphore>,
     short_of_space: watch::Sender<bool>,
+    /// The last entry of the log when this member started.
+    found: Option<u64>,
     limits: Limits,
     meters: Meters,
 }
@@ -42,6 +44,7 @@ impl Handle {
         route: Route,
         reads: Reads,
         short_of_space: watch::Sender<bool>,
+        found: Option<u64>,
         options: &Options,
         meters: Meters,
     ) -> Self {
@@ -52,7 +55,7 @@ impl Handle {
             leader_wait: Duration::from_millis(options.leader_wait_ms),
         };
         let proposals = Arc::new(Semaphore::new(limits::PROPOSALS_MAX));
-        Self { route, reads, proposals, short_of_space, limits, meters }
+        Self { route, reads, proposals, short_of_space, found, limits, meters }
     }
 
     /// Gives the group its first members. Once per cluster, on one of them, which must be among `members`.
@@ -102,11 +105,12 @@ impl Handle {
         Ok(LogIndex(index))
     }
 
-    /// Returns once the local state machine holds what the log of this member held at the call; or when `within` has passed or the
+    /// Returns once the local state machine holds what the log of this member held when it started; or when `within` has passed or the
     /// member ends, for the log may have held what is never committed. Cancel-safe.
     pub async fn replayed(&self, within: Duration) {
-        let last = self.status().last_index;
-        drop(self.route.group.applied(last.0, Instant::now() + within).await);
+        if let Some(last) = self.found {
+            drop(self.route.group.applied(last, Instant::now() + within).await);
+        }
     }
 
     /// What this member counts and times.

@@ -115,6 +115,7 @@ impl Node {
         let opened = work.run(move || open(&opening, machine, &opening_fuse, seams, &opening_meters)).await;
         let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
         let Stores { log, machine } = opened?;
+        let found = log.ends().last.map(|last| last.index);
         let peers_known = peers.incarnations().clone();
         let written = incarnations::read(&*disk, &log_dir);
         let written = written.map_err(|error| Error::storage("reading which members were met", error))?;
@@ -134,7 +135,7 @@ impl Node {
         );
         let short_of_space = watch::Sender::new(false);
         let shortage = short_of_space.subscribe();
-        let handle = Handle::new(route, reads, short_of_space, &options, meters.clone());
+        let handle = Handle::new(route, reads, short_of_space, found, &options, meters.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(rounds.run());
         let carried = CancellationToken::new();
