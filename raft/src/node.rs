@@ -112,6 +112,7 @@ impl Node {
         let (opening, opening_fuse, opening_meters) = (options.clone(), fuse.clone(), meters.clone());
         let work = seams.work;
         let (disk, log_dir) = (Arc::clone(&seams.disk), options.data_dir.join("log"));
+        disk.ready().await;
         let opened = work.run(move || open(&opening, machine, &opening_fuse, seams, &opening_meters)).await;
         let opened = opened.unwrap_or_else(|error| Err(Error::storage("opening log and state", error)));
         let Stores { log, machine } = opened?;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Status};
+use kontiki_raft::disk::SimDisk;
+use kontiki_raft::{Error, LogIndex, MemberId, Node, Options, PeerTls, Seams, Status, Work};
 use support::Trouble::{Fails, Panics};
 use support::{Cluster, Running, command};
 use tokio::sync::watch;
@@ -335,6 +336,21 @@ async fn a_leader_whose_disk_hangs_makes_way_and_comes_back_as_a_follower() {
     support::wait_for("the member to catch up", || cluster.handle(hung).status().applied >= last.index).await;
     other.read_index().await.unwrap();
     assert_eq!(cluster.commands(hung).last(), Some(&command(3)));
+}
+
+#[tokio::test]
+async fn a_member_without_threads_does_not_start_on_its_runtime_while_its_disk_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { id: MemberId(1), data_dir: directory.path().into(), ..Options::default() };
+    let disk = SimDisk::default();
+    disk.hang(true);
+    let seams = Seams { disk: Arc::new(disk.clone()), work: Work::Inline, ..Seams::default() };
+    let mut started = std::pin::pin!(Node::start_on(options, support::journal(), None, seams));
+    assert!(futures::poll!(&mut started).is_pending(), "whoever shares the thread goes on");
+    disk.hang(false);
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    started.await.unwrap().run(shutdown).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

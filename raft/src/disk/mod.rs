@@ -55,7 +55,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Bytes that may still be written to the file system of this directory.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 
-    /// Awaited before each write by a log that has no thread of its own: a simulated disk is slow, or hangs, here.
+    /// Awaited before a log is opened, and before each write by a log that has no thread of its own: a simulated disk is slow, or hangs,
+    /// here.
     fn ready(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }

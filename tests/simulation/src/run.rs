@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, mpsc};
 
 use raft::bugs::Bug;
 use rand_of_mad_turmoil::SeedableRng;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Cluster, Fate};
 use crate::coverage::Coverage;
 use crate::invariants::{convergence, leases, linearizable, reads, watches};
-use crate::limits::{BOOT_MS, CALLS_MIN, CONVERGE_MS, SAMPLE_MS};
+use crate::limits::{BOOT_MS, CALLS_MIN, CONVERGE_MS, SAMPLE_MS, STEP_MAX};
 use crate::plan::Plan;
 
 /// How a run went.
@@ -57,6 +58,9 @@ pub struct Manner {
 /// The first panic of this process. Whatever a member does in a task panics where nobody sees it.
 static PANIC: OnceLock<String> = OnceLock::new();
 
+/// How far the simulation of this process has come, in simulated milliseconds.
+static REACHED_MS: AtomicU64 = AtomicU64::new(0);
+
 /// Runs a plan, which a process does once: what libraries count or keep for a whole process (tokio counts runtimes, and chooses by that number
 /// between what is ready) would be another in a second run. [`apart`](crate::apart) runs in a process of its own.
 ///
@@ -75,10 +79,38 @@ pub fn run(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
     let plan = plan.clone();
     // On a thread of its own: what libraries keep for each thread must not come from the time before the randomness was seeded.
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20);
-    let running = thread.spawn(move || run_here(&plan, manner)).expect("a thread starts");
-    running.join().unwrap_or_else(|_| {
-        Err(Failure { broken: "the driver panicked".into(), at_ms: 0, tail: String::new() })
-    })
+    let (teller, told) = mpsc::sync_channel(2);
+    let warner = teller.clone();
+    let simulate = move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_here(&plan, manner)));
+        let outcome = outcome.unwrap_or_else(|_| Err(reached("the driver panicked")));
+        drop(teller.send(outcome));
+    };
+    thread.spawn(simulate).expect("a thread starts");
+    // What waits for ever in one step waits for what only another step brings: nobody but another thread can tell.
+    std::thread::spawn(move || {
+        stand_still(&REACHED_MS, || std::thread::sleep(STEP_MAX));
+        drop(warner.send(Err(reached("liveness: it stands still"))));
+    });
+    told.recv().expect("one of them tells")
+}
+
+fn reached(broken: &str) -> Failure {
+    let at_ms = REACHED_MS.load(Ordering::Relaxed);
+    Failure { broken: broken.to_owned(), at_ms, tail: String::new() }
+}
+
+/// Returns once a counter did not move in a pause.
+fn stand_still(counter: &AtomicU64, mut pause: impl FnMut()) {
+    let mut before = None;
+    loop {
+        let now = counter.load(Ordering::Relaxed);
+        if before == Some(now) {
+            return;
+        }
+        before = Some(now);
+        pause();
+    }
 }
 
 fn run_here(plan: &Plan, manner: Manner) -> Result<Report, Failure> {
@@ -188,6 +220,7 @@ fn standing(cluster: &Cluster) -> String {
 
 fn step(cluster: &mut Cluster) -> Result<(), String> {
     cluster.step()?;
+    REACHED_MS.store(cluster.now_ms(), Ordering::Relaxed);
     if cluster.now_ms().is_multiple_of(SAMPLE_MS) {
         cluster.sample();
     }
@@ -223,4 +256,16 @@ fn judge(cluster: &mut Cluster) -> Result<(), String> {
         cluster.ledger.note(format_args!("{timed:?}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_is_told_and_what_moves_is_not() {
+        let (counter, mut steps) = (AtomicU64::new(0), 1..4);
+        stand_still(&counter, || counter.store(steps.next().unwrap_or(3), Ordering::Relaxed));
+        assert_eq!(counter.load(Ordering::Relaxed), 3);
+    }
 }
