@@ -319,8 +319,8 @@ fn options() -> Result<Options, rocksdb::Error> {
     options.add_compact_on_deletion_collector_factory(0, 0, limits::ENGINE_REMOVALS_PART);
     options.set_max_open_files(limits::ENGINE_OPEN_FILES_MAX);
     options.set_level_compaction_dynamic_level_bytes(true);
+    // The same for the lowest level, which most of all merges write: a denser one makes tables a third smaller, and costs several times the CPU.
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_bytes_per_sync(1 << 20);
     options.set_max_compaction_bytes(limits::ENGINE_MERGE_BYTES_MAX / 2);
     options.set_max_background_jobs(2);
