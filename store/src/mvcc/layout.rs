@@ -375,7 +375,8 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).expect("revisions, versions and times to live are not negative")
 }
 
-fn put_varint(mut number: u64, out: &mut BytesMut) {
+/// A number in as few bytes as it takes, seven bits in each.
+pub(super) fn put_varint(mut number: u64, out: &mut impl BufMut) {
     while number >= 0x80 {
         out.put_u8((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -383,7 +384,8 @@ fn put_varint(mut number: u64, out: &mut BytesMut) {
     out.put_u8(number as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+/// The same number, taken from the front; `None` if there is none.
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
