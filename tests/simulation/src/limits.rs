@@ -45,7 +45,8 @@ pub const ORDER_PAUSE: Duration = Duration::from_millis(150);
 pub const HAND_OVER_READS: usize = 12;
 /// See there. Longer than a question and its answer take.
 pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
-/// Real time in which a simulation takes at least one step, or it stands still. A step takes well under a millisecond, a judgement seconds.
+/// Real time in which a simulation takes at least one step, or it stands still. A whole run takes some tenths of a second, and without
+/// optimisation ten times as much.
 pub const STEP_MAX: Duration = Duration::from_secs(60);
 /// Lines of the trace that a failure shows.
 pub const TRACE_TAIL: usize = 60;
