@@ -163,6 +163,12 @@ pub const PROMOTE_PATIENCE: Duration = Duration::from_secs(600);
 /// Time between two attempts at something that needs the cluster and failed.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two attempts of a member that starts to tell the others where it serves clients.
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a list of the members waits until it has the URLs of the member that answers.
+pub const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Learners that wait to be made voters by this process.
 pub const PROMOTIONS_WAITING_MAX: usize = 16;
 

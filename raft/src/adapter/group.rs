@@ -544,7 +544,8 @@ impl Group {
             applied: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
-            members: members(&metrics.membership_config),
+            // openraft tells of these a moment earlier, and who leads is known from the same: whoever learns that it leads finds itself here.
+            members: self.members(),
             matched: matched.collect(),
         }
     }

@@ -212,8 +212,12 @@ pub async fn initialize(handle: &Handle, options: &Options, identity: &Identity)
     if options.cluster_state == ClusterState::Existing || founded || raft.is_initialized() {
         return Ok(());
     }
-    let members: BTreeMap<MemberId, Member> =
+    let mut members: BTreeMap<MemberId, Member> =
         options.members.iter().map(|(name, url)| (founder(options, url), described(name, url))).collect();
+    if let [only] = members.values_mut().collect::<Vec<_>>().as_mut_slice() {
+        // With nobody to agree with.
+        only.client_urls.clone_from(&options.client_urls);
+    }
     if !members.contains_key(&identity.id) {
         let detail = format!("member {} is not among the founding members", identity.id);
         return Err(Error::Options { option: "members", detail });

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Handle, Keys, Options, agreement, backups, blocking, damage, space, tokens};
 use crate::limits::{
-    HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX, NOTE_INTERVAL_MIN,
-    NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, REPLAY_MAX, RETRY_INTERVAL,
+    ANNOUNCE_INTERVAL, HISTORY_SAMPLES, KEYS_WATCH_INTERVAL, LEASE_TICK_MS, LEASES_PER_COMMAND_MAX,
+    NOTE_INTERVAL_MIN, NOTE_INTERVAL_UNBOUNDED, NOTES_PER_WINDOW, PROMOTE_PATIENCE, REPLAY_MAX,
+    RETRY_INTERVAL,
 };
 use crate::machine::command::Command;
 
@@ -130,6 +131,7 @@ async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
                 peer_url: known.peer_url.clone(),
             };
             if known == wanted {
+                handle.set_announced();
                 return std::future::pending().await;
             }
             let announced = async {
@@ -143,8 +145,8 @@ async fn announce(handle: Handle, options: Options) -> Result<(), Error> {
                 Err(error) => tracing::debug!(%error, "this member could not be announced yet"),
             }
         }
-        // A member that has just started hears of its leader long before the interval is over.
-        if let Ok(Err(_stopped)) = tokio::time::timeout(RETRY_INTERVAL, leadership.changed()).await {
+        // A member that has just started hears of its leader before the interval is over.
+        if let Ok(Err(_stopped)) = tokio::time::timeout(ANNOUNCE_INTERVAL, leadership.changed()).await {
             return std::future::pending().await;
         }
     }

@@ -18,7 +18,8 @@ use store_client::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::access::patiently;
 use super::agreement::Verdict;
@@ -31,7 +32,9 @@ use crate::auth::{Caller, jwt::Signer, password::Hasher};
 use crate::backup::{self, export::Origin};
 use crate::engine::Pace;
 use crate::history::{self, Clock, clock::now_unix_ms};
-use crate::limits::{IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX};
+use crate::limits::{
+    ANNOUNCE_PATIENCE, IMAGE_PIECES_IN_FLIGHT, IMAGES_MAX, LEASE_TTL_S_MIN, RECORD_BYTES_MAX,
+};
 use crate::machine::{Machine, command::Command, response::Response};
 use crate::metrics::calls::Calls;
 use crate::metrics::stages::{Stage, noting};
@@ -63,6 +66,7 @@ struct Shared {
     hasher: Hasher,
     signer: Option<Signer>,
     broken: Broken,
+    announced: CancellationToken,
     agreement: Mutex<Agreement>,
     clock: Clock,
     calls: Calls,
@@ -116,6 +120,7 @@ impl Handle {
             hasher,
             signer,
             broken: Broken::default(),
+            announced: CancellationToken::new(),
             agreement: Mutex::default(),
             clock,
             calls: Calls::new(&protocol()),
@@ -285,6 +290,19 @@ impl Handle {
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
         noting(Stage::Confirm, pin!(self.shared.raft.read_index())).await.map_err(raft_error)?;
         Ok(())
+    }
+
+    /// The cluster knows under which name and URLs this member is reached.
+    pub(super) fn set_announced(&self) {
+        self.shared.announced.cancel();
+    }
+
+    /// Waits until the cluster knows where this member serves clients, though not for long: what keeps that from being known need not
+    /// matter to who asks.
+    pub(crate) async fn announced(&self) {
+        if !self.shared.announced.is_cancelled() {
+            drop(timeout(ANNOUNCE_PATIENCE, self.shared.announced.cancelled()).await);
+        }
     }
 
     /// Replicates a command and returns its answer.

@@ -106,6 +106,8 @@ impl pb::cluster_server::Cluster for Api {
     ) -> Result<Response<pb::MemberListResponse>, Status> {
         self.admit(&request, Need::Root).await?;
         if request.into_inner().linearizable {
+            // Clients take from here whom they may ask: who answers is one of them.
+            self.handle.announced().await;
             self.handle.confirm().await.map_err(error::status)?;
         }
         Ok(Response::new(pb::MemberListResponse { header: self.header_now(), members: self.members() }))

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::cluster::Cluster;
 use crate::single::serve;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,6 +240,28 @@ async fn many_watches_share_a_stream() {
     assert!(next().await.created);
     let compacted = next().await;
     assert!(compacted.canceled && compacted.compact_revision == 4, "{compacted:?}");
+}
+
+/// Of a member, as one answers that has only just started.
+async fn listed_by(url: &str) -> Vec<pb::Member> {
+    let channel = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
+    let mut cluster = pb::cluster_client::ClusterClient::new(channel);
+    cluster.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap().into_inner().members
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_list_of_members_says_where_the_one_who_answers_serves() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let (_server, url) = serve(directory.path()).await;
+        assert_eq!(listed_by(&url).await[0].client_ur_ls, [url]);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(directory.path()).await;
+    for url in &cluster.client_urls {
+        let listed = listed_by(url).await;
+        assert!(listed.iter().any(|member| member.client_ur_ls.contains(url)), "{url} is not in {listed:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -425,6 +425,24 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_earlier_versions_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut earlier = options().unwrap();
+        earlier.create_if_missing(true);
+        earlier.set_compression_type(DBCompressionType::Zstd);
+        let value = [7; 4096];
+        {
+            let db = DB::open(&earlier, directory.path().join("db-0")).unwrap();
+            let mut unlogged = WriteOptions::default();
+            unlogged.disable_wal(true);
+            db.put_opt("key", value, &unlogged).unwrap();
+            db.flush().unwrap();
+        }
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        assert_eq!(engine.reader().get(b"key").unwrap().as_deref(), Some(&value[..]));
+    }
+
+    #[test]
     fn no_tables_are_merged_while_a_log_is_replayed() {
         let directory = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open_busy(directory.path()).unwrap();

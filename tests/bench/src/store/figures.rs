@@ -245,12 +245,17 @@ impl Figures {
     }
 }
 
-/// Median of the ratios of rounds, and its ends.
+/// Median of the ratios of rounds, and its ends; and how many rounds say something, if not all.
 fn pairs(ours: &[f64], theirs: &[f64]) -> (f64, String) {
-    let mut all: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
+    let mut all: Vec<f64> = ratios.clone().filter(|ratio| !ratio.is_nan()).collect();
     all.sort_unstable_by(f64::total_cmp);
     let ends = all.first().zip(all.last()).map(|(min, max)| format!("{min:.2}-{max:.2}"));
-    (median(&all), ends.unwrap_or_default())
+    let mut ends = ends.unwrap_or_default();
+    if all.len() < ratios.len() {
+        ends += &format!(", {} of {}", all.len(), ratios.len());
+    }
+    (median(&all), ends)
 }
 
 impl Goal {
@@ -285,6 +290,11 @@ mod tests {
         for part in ["S1", "30.0 us", "100 us", "3.00", "0.40 (0.30-0.50)", "<= 0.45", "yes"] {
             assert!(row.contains(part), "no {part:?} in {row}");
         }
+    }
+
+    #[test]
+    fn a_round_that_says_nothing_is_told_and_not_counted() {
+        assert_eq!(pairs(&[1.0, f64::NAN, 3.0], &[2.0, 2.0, 2.0]), (1.0, "0.50-1.50, 2 of 3".to_owned()));
     }
 
     #[test]
