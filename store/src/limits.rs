@@ -6,6 +6,10 @@ use std::time::Duration;
 /// the Raft log, times [`ENGINE_MEMTABLES_MAX`].
 pub const ENGINE_MEMTABLE_BYTES: usize = 32 << 20;
 
+/// Bytes of a version's record from which on the engine keeps most of it apart from its key. Below, a second look-up and a second key cost more than
+/// what merges write again. May be lowered, but not raised: what is removed is looked for apart from here on.
+pub const ENGINE_APART_BYTES_MIN: usize = 512;
+
 /// Part of a memtable that its filter takes: of 32 MiB some 2.7 million bits, which is 26 for each of 100,000 versions of 300 bytes.
 pub const ENGINE_MEMTABLE_FILTER_RATIO: f64 = 0.01;
 
@@ -28,8 +32,8 @@ pub const SCRUB_BYTES_PER_FLUSH: u64 = 24 << 20;
 /// further down.
 pub const ENGINE_MERGE_BYTES_MAX: u64 = 1 << 30;
 
-/// Free bytes of the disk below which nothing is flushed: twice what the memtables may hold, because a flush that runs out of
-/// space ends the member, and compactions follow it.
+/// Free bytes of the disk below which nothing is flushed: what the memtables of keys and of long values may hold, because a flush that runs
+/// out of space ends the member.
 pub const ENGINE_FLUSH_FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// Free bytes of the disk that the log leaves to the engine: its memtables, the flush of each, and the compactions that follow.
@@ -38,6 +42,13 @@ pub const ENGINE_RESERVE_BYTES: u64 = 128 << 20;
 
 /// Bytes of cached blocks, indexes and filters.
 pub const ENGINE_CACHE_BYTES: usize = 64 << 20;
+
+/// How often a cursor for a long look is made anew because something was written between its two halves. Then it keeps a snapshot.
+pub const ENGINE_LOOKS_AT_A_MOMENT_MAX: u32 = 100;
+
+/// How long tables of the lowest level stay as they are when a snapshot ends. Else each would be written once more, only to have the order forgotten in which
+/// its entries came. Ten years: as good as never.
+pub const ENGINE_TABLES_LEFT_ALONE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Files the engine keeps open; beyond it reopens. Well below the usual limit of 1024 per process.
 pub const ENGINE_OPEN_FILES_MAX: i32 = 256;

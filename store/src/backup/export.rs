@@ -91,8 +91,8 @@ type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Error> + 'v;
 fn visit(cursor: &mut dyn Cursor, take: &mut Visit<'_>) -> Result<(), Error> {
     let position = facts::position_key();
     cursor.seek(b"")?;
-    while let Some((key, value)) = cursor.entry() {
-        if key != position && take(key, value)?.is_break() {
+    while let Some((key, _)) = cursor.entry() {
+        if key != position && take(key, &cursor.value()?)?.is_break() {
             return Ok(());
         }
         cursor.next()?;

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::Mutex;
 
-use super::{Batch, Cursor, Engine, Error, Pace, Reader};
+use super::{Batch, Cursor, Engine, Error, FRONT_BYTES, Pace, Reader, VERSIONS, Write};
 
 type Content = OrdMap<Bytes, Bytes>;
 
@@ -83,8 +83,8 @@ impl Engine for MemoryEngine {
         let mut shared = self.shared.lock();
         for (key, value) in batch.writes() {
             match value {
-                Some(value) => shared.written.insert(key.clone(), value.clone()),
-                None => shared.written.remove(key),
+                Write::Put(value) => shared.written.insert(key.clone(), value.clone()),
+                Write::Delete(_) => shared.written.remove(key),
             };
         }
         let after = shared.written.clone();
@@ -166,8 +166,20 @@ impl Cursor for MemoryCursor {
         Ok(())
     }
 
+    /// Has no more at hand than an engine must: who relies on more is found.
     fn entry(&self) -> Option<(&[u8], &[u8])> {
-        self.entry.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref()))
+        let (key, value) = self.entry.as_ref()?;
+        let at_hand = if key.first() == Some(&VERSIONS) { FRONT_BYTES.min(value.len()) } else { value.len() };
+        Some((key, &value[..at_hand]))
+    }
+
+    fn value_len(&self) -> usize {
+        self.entry.as_ref().map_or(0, |(_, value)| value.len())
+    }
+
+    fn value_from(&self, start: usize) -> Result<Bytes, Error> {
+        let (_, value) = self.entry.as_ref().expect("a cursor has a value on an entry only");
+        Ok(value.slice(start..))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod rocks;
 #[cfg(test)]
 mod suite;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,16 @@ use bytes::Bytes;
 /// Ends the part of a key that tells its group: keys that agree up to the first of these belong together, and an engine may prepare to
 /// find a group, or to find that there is none, sooner than any other key.
 pub const GROUP_END: [u8; 2] = [0x00, 0x01];
+
+/// First byte of the keys of versions. Such a key ends with [`SEQUENCE_BYTES`] that are the less the later it is written, and is written once; so an
+/// engine may keep long values of theirs elsewhere, in the order in which they come. A cursor need not have them at hand: see [`Cursor::entry`].
+pub const VERSIONS: u8 = b'k';
+
+/// Bytes at the end of the key of a version that say when it was written.
+pub const SEQUENCE_BYTES: usize = 8;
+
+/// Bytes of a version's value that a cursor has at hand, if it has so many.
+pub const FRONT_BYTES: usize = 32;
 
 /// How long somebody can wait for the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,22 +86,36 @@ struct WouldWait;
 /// Writes that become visible, and later durable, together. The last write of a key counts.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    writes: Vec<(Bytes, Option<Bytes>)>,
+    writes: Vec<(Bytes, Write)>,
+}
+
+/// What is done to a key.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// It has this value.
+    Put(Bytes),
+    /// It is removed. Its value has no more bytes than this.
+    Delete(usize),
 }
 
 impl Batch {
     /// Writes a key.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.writes.push((key.into(), Some(value.into())));
+        self.writes.push((key.into(), Write::Put(value.into())));
     }
 
     /// Removes a key; it need not exist.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.writes.push((key.into(), None));
+        self.delete_short(key, usize::MAX);
     }
 
-    /// The writes in order; `None` removes.
-    pub fn writes(&self) -> &[(Bytes, Option<Bytes>)] {
+    /// Removes a key whose value, if it exists, has no more bytes than this: where that is little there is less to do.
+    pub fn delete_short(&mut self, key: impl Into<Bytes>, value_bytes_max: usize) {
+        self.writes.push((key.into(), Write::Delete(value_bytes_max)));
+    }
+
+    /// The writes in order.
+    pub fn writes(&self) -> &[(Bytes, Write)] {
         &self.writes
     }
 
@@ -172,6 +197,22 @@ pub trait Cursor {
     /// Moves to the next entry. The cursor must stand on one.
     fn next(&mut self) -> Result<(), Error>;
 
-    /// Key and value at the position; `None` past the end.
+    /// Key and value at the position; `None` past the end. Of the value of a [version](VERSIONS) only the front may be there: [`FRONT_BYTES`].
     fn entry(&self) -> Option<(&[u8], &[u8])>;
+
+    /// How many bytes the value at the position has. The cursor must stand on an entry.
+    fn value_len(&self) -> usize;
+
+    /// The value at the position from a byte on, which is in its front. The cursor must stand on an entry.
+    fn value_from(&self, start: usize) -> Result<Bytes, Error>;
+}
+
+impl dyn Cursor + '_ {
+    /// The whole value at the position. The cursor must stand on an entry.
+    pub fn value(&self) -> Result<Cow<'_, [u8]>, Error> {
+        match self.entry() {
+            Some((_, front)) if front.len() == self.value_len() => Ok(Cow::Borrowed(front)),
+            Some(_) | None => Ok(Cow::Owned(self.value_from(0)?.into())),
+        }
+    }
 }

@@ -108,4 +108,13 @@ impl<'a> Cursor for AtOnce<Box<dyn Cursor + 'a>> {
     fn entry(&self) -> Option<(&[u8], &[u8])> {
         self.inner.entry()
     }
+
+    fn value_len(&self) -> usize {
+        self.inner.value_len()
+    }
+
+    fn value_from(&self, start: usize) -> Result<Bytes, Error> {
+        self.turns.next()?;
+        self.inner.value_from(start)
+    }
 }

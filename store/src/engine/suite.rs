@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::memory::MemoryEngine;
 use super::rocks::RocksEngine;
-use super::{Batch, Engine, GROUP_END};
+use super::{Batch, Engine, FRONT_BYTES, GROUP_END, Reader, VERSIONS};
+use crate::limits::ENGINE_APART_BYTES_MIN;
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
     let mut batch = Batch::default();
@@ -35,6 +36,7 @@ fn suite(engine: &dyn Engine, scratch: &Path) {
     batches_apply_whole_and_in_order(engine);
     cursors_keep_their_view_and_bounds(engine);
     cursors_of_groups_find_all_of_a_group(engine);
+    values_are_whole_however_long(engine);
     an_image_brings_back_its_moment(engine, scratch);
 }
 
@@ -101,13 +103,74 @@ fn cursors_of_groups_find_all_of_a_group(engine: &dyn Engine) {
     engine.write(&batch).unwrap();
 }
 
+fn version(name: &str, sequence: u64) -> Bytes {
+    [&[VERSIONS], name.as_bytes(), &GROUP_END, &(!sequence).to_be_bytes()].concat().into()
+}
+
+/// One that begins as no record does, too.
+fn long_values() -> Vec<Bytes> {
+    let lengths = [0, 1, FRONT_BYTES, ENGINE_APART_BYTES_MIN - 1, ENGINE_APART_BYTES_MIN, 100_000];
+    lengths.into_iter().flat_map(|length| [vec![7; length], vec![0xff; length]]).map(Bytes::from).collect()
+}
+
+fn versions(reader: &dyn Reader) -> Vec<Bytes> {
+    let mut cursor = reader.passing(&[VERSIONS], &[VERSIONS + 1]);
+    cursor.seek(&[VERSIONS]).unwrap();
+    let mut found = Vec::new();
+    while let Some((key, front)) = cursor.entry() {
+        assert!(front.len() >= FRONT_BYTES.min(cursor.value_len()));
+        let whole = cursor.value().unwrap();
+        assert_eq!((whole.len(), whole.starts_with(front)), (cursor.value_len(), true));
+        assert_eq!(reader.get(key).unwrap().as_deref(), Some(&*whole));
+        assert_eq!(cursor.value_from(front.len()).unwrap(), whole[front.len()..]);
+        found.push(Bytes::from(whole.into_owned()));
+        cursor.next().unwrap();
+    }
+    found
+}
+
+fn values_are_whole_however_long(engine: &dyn Engine) {
+    let values = long_values();
+    let mut batch = Batch::default();
+    for (value, sequence) in values.iter().zip(1..) {
+        batch.put(version(&format!("{sequence:02}"), sequence), value.clone());
+    }
+    engine.write(&batch).unwrap();
+    let reader = engine.reader();
+    assert_eq!(versions(reader.as_ref()), values);
+    assert!(engine.flush().unwrap());
+    assert_eq!(versions(reader.as_ref()), values);
+
+    let mut before = reader.group_cursor(&[VERSIONS], &[VERSIONS + 1]);
+    let mut removals = Batch::default();
+    for (value, sequence) in values.iter().zip(1..) {
+        removals.delete_short(version(&format!("{sequence:02}"), sequence), value.len());
+    }
+    engine.write(&removals).unwrap();
+    assert!(engine.flush().unwrap());
+    for (value, sequence) in values.iter().zip(1..) {
+        before.seek(&version(&format!("{sequence:02}"), sequence)).unwrap();
+        assert_eq!(before.value().unwrap(), value.as_ref(), "as it was when the cursor was made");
+    }
+    assert!(versions(reader.as_ref()).is_empty());
+}
+
 fn an_image_brings_back_its_moment(engine: &dyn Engine, scratch: &Path) {
+    let long = Bytes::from(vec![7; 2 * ENGINE_APART_BYTES_MIN]);
+    let mut of_versions = Batch::default();
+    of_versions.put(version("long", 1), long.clone());
+    engine.write(&of_versions).unwrap();
     engine.write(&batch(&[("x", Some("1")), ("y", Some("1"))])).unwrap();
     let image = scratch.join("image");
     assert_eq!(engine.checkpoint(&image, b"y").unwrap().unwrap(), "1");
     engine.write(&batch(&[("x", Some("2")), ("z", Some("1"))])).unwrap();
+    let mut removal = Batch::default();
+    removal.delete(version("long", 1));
+    engine.write(&removal).unwrap();
     let before = engine.reader();
     engine.restore(&image).unwrap();
+    assert_eq!(versions(engine.reader().as_ref()), [long]);
+    engine.write(&removal).unwrap();
     assert_eq!(scan(engine, "a", "zz"), ["x=1", "y=1"]);
     assert!(!image.exists(), "an image is consumed");
     assert_eq!(before.get(b"x").unwrap().unwrap().len(), 1, "an old reader keeps working");

@@ -488,9 +488,9 @@ fn renewals(auth: &State) -> impl Iterator<Item = (auth::token::TokenId, u64)> {
 #[cfg(feature = "known-bugs")]
 fn newest_of_keys(reader: &dyn engine::Reader) -> Result<i64, mvcc::Error> {
     let (mut newest, keys) = (0, KeyRange::From(Bytes::new()));
-    scan::visit(reader, &Overlay::default(), &keys, i64::MAX, &mut |_, revision, _| {
-        newest = newest.max(revision);
-        std::ops::ControlFlow::Continue(())
+    scan::visit(reader, &Overlay::default(), &keys, i64::MAX, &mut |written| {
+        newest = newest.max(written.revision());
+        Ok(std::ops::ControlFlow::Continue(()))
     })?;
     Ok(newest)
 }

@@ -2,12 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use store_client::{KeyRange, KeyValue};
 
-use super::Error;
-use super::layout::{self, Version};
+use super::entry::Entry;
 use super::scan::{skip_group, skip_newer};
+use super::{Error, layout};
 use crate::engine::{Cursor, Reader};
 
 /// One key that differs. At least one side is there.
@@ -39,11 +38,11 @@ pub fn cursor<'a>(reader: &'a dyn Reader, keys: &KeyRange) -> Result<Option<Box<
 /// must have been readable after the cursor was made.
 pub fn between(cursor: &mut dyn Cursor, from: i64, to: i64, emit: &mut Emit<'_>) -> Result<(), Error> {
     let (older, newer) = (from.min(to), from.max(to));
-    groups(cursor, newer, &mut |cursor, group, revision, version| {
+    groups(cursor, newer, &mut |cursor, group, revision| {
         if revision <= older {
             return Ok(ControlFlow::Continue(()));
         }
-        let after = version.key_value(|| layout::group_key(group), revision, true);
+        let after = in_group(cursor, group)?;
         skip_newer(cursor, group, older)?;
         let before = in_group(cursor, group)?;
         let same = match (&before, &after) {
@@ -71,8 +70,8 @@ pub fn deleted(
     newest: i64,
     emit: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    groups(cursor, newest, &mut |cursor, group, revision, version| {
-        if !matches!(version, Version::Deleted) || revision <= compacted {
+    groups(cursor, newest, &mut |cursor, group, revision| {
+        if revision <= compacted || exists(cursor)? {
             return Ok(ControlFlow::Continue(()));
         }
         cursor.next()?;
@@ -80,38 +79,38 @@ pub fn deleted(
     })
 }
 
-/// The version at the cursor if it is of this group.
-fn in_group(cursor: &mut dyn Cursor, group: &[u8]) -> Result<Option<KeyValue>, Error> {
-    let Some((entry, record)) = cursor.entry() else { return Ok(None) };
-    let (found, revision) = layout::split_version_key(entry)?;
-    if found != group {
-        return Ok(None);
-    }
-    Ok(Version::decode(record)?.key_value(|| layout::group_key(group), revision, true))
+/// Whether the version at the cursor is none of a deletion.
+fn exists(cursor: &dyn Cursor) -> Result<bool, Error> {
+    Ok(match Entry::at(cursor)? {
+        Some(entry) => entry.written()?.is_some(),
+        None => false,
+    })
 }
 
-/// Is shown the newest version of a group, at which the cursor stands; may move the cursor on within the group.
-type See<'s> = dyn FnMut(&mut dyn Cursor, &[u8], i64, Version<'_>) -> Result<ControlFlow<()>, Error> + 's;
+/// The version at the cursor if it is of this group.
+fn in_group(cursor: &dyn Cursor, group: &[u8]) -> Result<Option<KeyValue>, Error> {
+    let Some(entry) = Entry::at(cursor)?.filter(|entry| entry.group == group) else { return Ok(None) };
+    entry.written()?.map(|written| written.key_value(written.key(), true)).transpose()
+}
+
+/// Is shown the group and the revision of its newest version, at which the cursor stands; may move the cursor on within the group.
+type See<'s> = dyn FnMut(&mut dyn Cursor, &[u8], i64) -> Result<ControlFlow<()>, Error> + 's;
 
 /// Shows the newest version at a revision of each key.
 fn groups(cursor: &mut dyn Cursor, at: i64, see: &mut See<'_>) -> Result<(), Error> {
     let mut group = Vec::new();
-    while let Some((entry, record)) = cursor.entry() {
-        let (found, revision) = layout::split_version_key(entry)?;
+    while let Some(entry) = Entry::at(cursor)? {
+        let revision = entry.revision;
         group.clear();
-        group.extend_from_slice(found);
+        group.extend_from_slice(entry.group);
         if revision > at {
             skip_newer(cursor, &group, at)?;
             continue;
         }
-        let record = Bytes::copy_from_slice(record);
-        if see(cursor, &group, revision, Version::decode(&record)?)?.is_break() {
+        if see(cursor, &group, revision)?.is_break() {
             return Ok(());
         }
-        let inside = match cursor.entry() {
-            Some((entry, _)) => layout::split_version_key(entry)?.0 == group,
-            None => false,
-        };
+        let inside = Entry::at(cursor)?.is_some_and(|entry| entry.group == group);
         if inside {
             skip_group(cursor, &mut group)?;
         }

@@ -8,9 +8,10 @@ use store_client::{
 };
 
 use super::alarms::Raised;
-use super::layout::{self, Before, Done, LeaseRecord, Logged, Version};
+use super::entry::{Entry, Written};
+use super::layout::{self, Before, Done, Head, LeaseRecord, Logged, Version};
 use super::{Error, Facts, facts, overlay::Overlay, recent::Recent, scan, times};
-use crate::engine::{Batch, Cursor, Reader};
+use crate::engine::{Batch, Cursor, Reader, SEQUENCE_BYTES};
 use crate::limits::TXN_READ_BYTES_MAX;
 
 /// All changes of one revision.
@@ -32,16 +33,14 @@ pub struct Current {
 }
 
 impl Current {
-    /// Bytes of a value.
-    pub fn bytes_of(value: &[u8]) -> u32 {
-        u32::try_from(value.len()).expect("RECORD_BYTES_MAX is far less")
+    fn of(written: &Written<'_>, key: Bytes, value: bool) -> Result<Self, Error> {
+        Ok(Self { kv: written.key_value(key, value)?, value_bytes: bytes_of(written.value_bytes()) })
     }
+}
 
-    fn of(version: Version<'_>, key: impl FnOnce() -> Bytes, revision: i64, value: bool) -> Option<Self> {
-        let Version::Written { value: bytes, .. } = version else { return None };
-        let value_bytes = Self::bytes_of(bytes);
-        version.key_value(key, revision, value).map(|kv| Self { kv, value_bytes })
-    }
+/// How many bytes a value has.
+pub fn bytes_of(length: usize) -> u32 {
+    u32::try_from(length).expect("RECORD_BYTES_MAX is far less")
 }
 
 /// Why a command has no effect.
@@ -192,9 +191,9 @@ impl<'a> Draft<'a> {
             return Ok(self.current(key, value)?.into_iter().collect());
         }
         let mut found = Vec::new();
-        scan::visit(self.reader, &self.overlay, keys, self.newest(), &mut |group, revision, version| {
-            found.extend(Current::of(version, || layout::group_key(group), revision, value));
-            std::ops::ControlFlow::Continue(())
+        scan::visit(self.reader, &self.overlay, keys, self.newest(), &mut |written| {
+            found.push(Current::of(written, written.key(), value)?);
+            Ok(std::ops::ControlFlow::Continue(()))
         })?;
         Ok(found)
     }
@@ -205,7 +204,7 @@ impl<'a> Draft<'a> {
         let end = layout::key_end(key);
         if let Some((entry, Some(record))) = self.overlay.first(&start, &end) {
             let (_, revision) = layout::split_version_key(entry)?;
-            return Ok(Current::of(Version::decode(record)?, || key.clone(), revision, value));
+            return pending(record, key, revision, value);
         }
         // Values are not kept.
         let known = self.recent.as_mut().filter(|_| !value).and_then(|recent| recent.get(key));
@@ -226,12 +225,11 @@ impl<'a> Draft<'a> {
             reader.group_cursor(&lower, &upper)
         });
         cursor.seek(start)?;
-        let Some((entry, record)) = cursor.entry() else { return Ok(None) };
-        let (group, revision) = layout::split_version_key(entry)?;
-        if group != &start[..start.len() - 8] {
+        let Some(entry) = Entry::at(cursor.as_ref())? else { return Ok(None) };
+        if entry.group != &start[..start.len() - SEQUENCE_BYTES] {
             return Ok(None);
         }
-        Ok(Current::of(Version::decode(record)?, || key.clone(), revision, value))
+        entry.written()?.map(|written| Current::of(&written, key.clone(), value)).transpose()
     }
 
     /// Writes a key whose current state is `before`.
@@ -385,6 +383,14 @@ impl<'a> Draft<'a> {
         gone.into_iter().for_each(|entry| self.overlay.delete(entry));
         Ok(())
     }
+}
+
+/// A key as a record says that was not written yet.
+fn pending(record: &Bytes, key: &Bytes, revision: i64, value: bool) -> Result<Option<Current>, Error> {
+    let Some(head) = Head::decode(record)? else { return Ok(None) };
+    let value_bytes = bytes_of(record.len() - head.bytes);
+    let value = if value { record.slice(head.bytes..) } else { Bytes::new() };
+    Ok(Some(Current { kv: head.key_value(key.clone(), revision, value), value_bytes }))
 }
 
 fn log_key(revision: i64, number: usize) -> Bytes {

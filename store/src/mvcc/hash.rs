@@ -11,8 +11,8 @@ pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32
     let mut cursor = reader.passing(&lower, &upper);
     cursor.seek(&lower)?;
     let mut content = Content::new(compacted, revision);
-    while let Some((entry, record)) = cursor.entry() {
-        content.push(entry, record)?;
+    while let Some((entry, _)) = cursor.entry() {
+        content.push(entry, &cursor.value()?)?;
         cursor.next()?;
     }
     Ok(content.hash)
@@ -22,9 +22,9 @@ pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32
 /// looked at since it was told last, and may take its time.
 pub fn paced(cursor: &mut dyn Cursor, facts: Facts, pace: &mut dyn FnMut(usize)) -> Result<u32, Error> {
     let mut content = Content::new(facts.compacted, facts.revision);
-    while let Some((entry, record)) = cursor.entry() {
-        content.push(entry, record)?;
-        pace(entry.len() + record.len());
+    while let Some((entry, _)) = cursor.entry() {
+        content.push(entry, &cursor.value()?)?;
+        pace(entry.len() + cursor.value_len());
         cursor.next()?;
     }
     Ok(content.hash)

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use store_client::{Change, ChangeKind, KeyRange, KeyValue, Revision};
 
 use super::draft::Revised;
-use super::layout::{self, Done, Logged, Version};
+use super::entry::Entry;
+use super::layout::{self, Done, Head, Logged, Version};
 use super::{Error, overlay::Overlay, scan};
-use crate::engine::Reader;
+use crate::engine::{Cursor, Reader};
 use crate::limits::{WATCH_HISTORY_BYTES, WATCH_HISTORY_REVISIONS};
 
 /// A piece of history.
@@ -47,15 +48,14 @@ pub fn read(reader: &dyn Reader, keys: &KeyRange, start: i64, end: i64) -> Resul
             let key = Bytes::copy_from_slice(logged.key);
             let change = match logged.done {
                 Done::Deleted => Some(deletion(key, revision)),
-                Done::Passed(version) => written(&version, &key, revision),
+                Done::Passed(Version::Deleted) => None,
+                Done::Passed(Version::Written { age, version, lease, value }) => {
+                    let head = Head { age, version, lease, bytes: 0 };
+                    Some(written(head.key_value(key, revision, Bytes::copy_from_slice(value))))
+                }
                 Done::Written => {
-                    let at = layout::version_key(&key, revision);
-                    versions.seek(&at)?;
-                    // It may have been compacted meanwhile.
-                    match versions.entry().filter(|(entry, _)| *entry == at) {
-                        Some((_, record)) => written(&Version::decode(record)?, &key, revision),
-                        None => None,
-                    }
+                    versions.seek(&layout::version_key(&key, revision))?;
+                    found(versions.as_ref(), key, revision)?.map(written)
                 }
             };
             if let Some(change) = change {
@@ -81,18 +81,26 @@ fn deletion(key: Bytes, revision: i64) -> Change {
     Change { kind: ChangeKind::Delete, kv, prev_kv: None }
 }
 
-fn written(version: &Version<'_>, key: &Bytes, revision: i64) -> Option<Change> {
-    let kv = version.key_value(|| key.clone(), revision, true);
-    kv.map(|kv| Change { kind: ChangeKind::Put, kv, prev_kv: None })
+fn written(kv: KeyValue) -> Change {
+    Change { kind: ChangeKind::Put, kv, prev_kv: None }
+}
+
+/// The version at the cursor if it is what was sought. It may have been compacted meanwhile.
+fn found(versions: &dyn Cursor, key: Bytes, revision: i64) -> Result<Option<KeyValue>, Error> {
+    let Some(entry) = Entry::at(versions)? else { return Ok(None) };
+    if entry.revision != revision || entry.group != layout::key_start(&key) {
+        return Ok(None);
+    }
+    entry.written()?.map(|written| written.key_value(key, true)).transpose()
 }
 
 /// A key as it was just before a revision; `None` when it did not exist.
 pub fn before(reader: &dyn Reader, key: &Bytes, revision: i64) -> Result<Option<KeyValue>, Error> {
     let mut found = None;
     let keys = KeyRange::Key(key.clone());
-    scan::visit(reader, &Overlay::default(), &keys, revision - 1, &mut |_, at, version| {
-        found = version.key_value(|| key.clone(), at, true);
-        std::ops::ControlFlow::Break(())
+    scan::visit(reader, &Overlay::default(), &keys, revision - 1, &mut |written| {
+        found = Some(written.key_value(key.clone(), true)?);
+        Ok(std::ops::ControlFlow::Break(()))
     })?;
     Ok(found)
 }

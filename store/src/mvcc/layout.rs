@@ -24,10 +24,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use store_client::{KeyRange, KeyValue, LeaseId, Revision};
 
 use super::Error;
-use crate::engine::GROUP_END;
+use crate::engine::{FRONT_BYTES, GROUP_END, SEQUENCE_BYTES};
 
 /// Tag of the versions table.
-pub const VERSIONS: u8 = b'k';
+pub use crate::engine::VERSIONS;
 /// Tag of the log table.
 pub const LOG: u8 = b'r';
 /// Tag of the lease table.
@@ -48,7 +48,10 @@ const ESCAPED_ZERO: [u8; 2] = [0x00, 0xff];
 const END: [u8; 2] = GROUP_END;
 /// Follows every entry of a key and precedes those of the next: one more than [`END`].
 const AFTER_END: [u8; 2] = [0x00, 0x02];
-const REVISION_BYTES: usize = 8;
+const REVISION_BYTES: usize = SEQUENCE_BYTES;
+/// Bytes of a version record before the value, at most: all of them are in what a cursor has at hand.
+const HEAD_BYTES_MAX: usize = 1 + 3 * 10;
+const _: () = assert!(HEAD_BYTES_MAX <= FRONT_BYTES);
 
 const WRITTEN: u8 = 1;
 const DELETED: u8 = 0;
@@ -155,7 +158,7 @@ impl<'a> Version<'a> {
         match *self {
             Self::Deleted => Bytes::from_static(&[DELETED]),
             Self::Written { age, version, lease, value } => {
-                let mut out = BytesMut::with_capacity(1 + 3 * 10 + value.len());
+                let mut out = BytesMut::with_capacity(HEAD_BYTES_MAX + value.len());
                 out.put_u8(WRITTEN);
                 put_varint(unsigned(age), &mut out);
                 put_varint(unsigned(version), &mut out);
@@ -168,39 +171,67 @@ impl<'a> Version<'a> {
 
     /// Reads a record.
     pub fn decode(record: &'a [u8]) -> Result<Self, Error> {
-        let corrupt = || Error::corrupt("version record", format!("{} bytes", record.len()));
-        let (kind, mut rest) = record.split_first().ok_or_else(corrupt)?;
+        Ok(match Head::decode(record)? {
+            None => Self::Deleted,
+            Some(Head { age, version, lease, bytes }) => {
+                Self::Written { age, version, lease, value: &record[bytes..] }
+            }
+        })
+    }
+}
+
+/// What is before the value in the record of a version that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// How many revisions ago the key had been created.
+    pub age: i64,
+    /// Number of changes since creation.
+    pub version: i64,
+    /// The lease, 0 for none.
+    pub lease: i64,
+    /// Bytes of the record before the value.
+    pub bytes: usize,
+}
+
+impl Head {
+    /// Reads the front of a record; `None` for a deletion.
+    pub fn decode(front: &[u8]) -> Result<Option<Self>, Error> {
+        let corrupt = || Error::corrupt("version record", format!("{} bytes", front.len()));
+        let (kind, mut rest) = front.split_first().ok_or_else(corrupt)?;
         match *kind {
-            DELETED => Ok(Self::Deleted),
+            DELETED => Ok(None),
             WRITTEN => {
                 let mut field = || take_varint(&mut rest).ok_or_else(corrupt);
                 let (age, version, lease) = (field()?, field()?, field()?);
                 let counted = |field| i64::try_from(field).map_err(|_| corrupt());
-                Ok(Self::Written {
+                Ok(Some(Self {
                     age: counted(age)?,
                     version: counted(version)?,
                     lease: lease.cast_signed(),
-                    value: rest,
-                })
+                    bytes: front.len() - rest.len(),
+                }))
             }
             other => Err(Error::corrupt("version record", format!("kind {other}"))),
         }
     }
 
-    /// The version as callers see it; `None` for a deletion.
-    pub fn key_value(&self, key: impl FnOnce() -> Bytes, revision: i64, value: bool) -> Option<KeyValue> {
-        match *self {
-            Self::Deleted => None,
-            Self::Written { age, version, lease, value: bytes } => Some(KeyValue {
-                key: key(),
-                value: if value { Bytes::copy_from_slice(bytes) } else { Bytes::new() },
-                create_revision: Revision(revision - age),
-                mod_revision: Revision(revision),
-                version,
-                lease: LeaseId(lease),
-            }),
+    /// The version as callers see it.
+    pub fn key_value(self, key: Bytes, revision: i64, value: Bytes) -> KeyValue {
+        let Self { age, version, lease, bytes: _ } = self;
+        KeyValue {
+            key,
+            value,
+            create_revision: Revision(revision - age),
+            mod_revision: Revision(revision),
+            version,
+            lease: LeaseId(lease),
         }
     }
+}
+
+/// Bytes of the record of a version whose value has so many, at most.
+pub fn record_bytes_max(value_bytes: u64) -> usize {
+    usize::try_from(value_bytes).map_or(usize::MAX, |bytes| bytes.saturating_add(HEAD_BYTES_MAX))
 }
 
 /// Where a change stands in the log table.

@@ -23,6 +23,7 @@
 pub mod alarms;
 pub mod diff;
 pub mod draft;
+pub mod entry;
 pub mod facts;
 pub mod hash;
 pub mod history;

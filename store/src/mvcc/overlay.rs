@@ -134,6 +134,16 @@ impl Merged<'_> {
         Ok(())
     }
 
+    /// The entry at the position, if it is a pending one.
+    fn pending_entry(&self) -> Option<(&Bytes, &Bytes)> {
+        let (key, value) = self.pending.clone().next()?;
+        let value = value.as_ref()?;
+        match self.below.entry() {
+            Some((below, _)) if below < key.as_ref() => None,
+            Some(_) | None => Some((key, value)),
+        }
+    }
+
     /// Goes on to an entry that is not removed.
     fn settle(&mut self) -> Result<(), Error> {
         while let Side::Pending | Side::Both = self.side()
@@ -162,11 +172,20 @@ impl Cursor for Merged<'_> {
     }
 
     fn entry(&self) -> Option<(&[u8], &[u8])> {
-        let pending =
-            self.pending.clone().next().and_then(|(key, value)| Some((key.as_ref(), value.as_deref()?)));
-        match (self.below.entry(), pending) {
-            (Some(below), Some(pending)) => Some(if below.0 < pending.0 { below } else { pending }),
-            (below, pending) => below.or(pending),
+        match self.pending_entry() {
+            Some((key, value)) => Some((key, value)),
+            None => self.below.entry(),
+        }
+    }
+
+    fn value_len(&self) -> usize {
+        self.pending_entry().map_or_else(|| self.below.value_len(), |(_, value)| value.len())
+    }
+
+    fn value_from(&self, start: usize) -> Result<Bytes, Error> {
+        match self.pending_entry() {
+            Some((_, value)) => Ok(value.slice(start..)),
+            None => self.below.value_from(start),
         }
     }
 }

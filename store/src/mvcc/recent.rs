@@ -19,7 +19,7 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 use store_client::{Change, ChangeKind, KeyValue, LeaseId, Revision};
 
-use super::draft::Current;
+use super::draft::{Current, bytes_of};
 use super::layout::{put_varint, take_varint};
 
 /// What a key takes besides its allocation: a slot of a map that is not full, and what surrounds the allocation.
@@ -188,7 +188,7 @@ impl Recent {
         let key = &change.kv.key[..];
         let hash = self.hashes.hash_one(key);
         let head = match change.kind {
-            ChangeKind::Put => Some(Head::of(&change.kv, Current::bytes_of(&change.kv.value))),
+            ChangeKind::Put => Some(Head::of(&change.kv, bytes_of(change.kv.value.len()))),
             ChangeKind::Delete => None,
         };
         if self.set_young(hash, key, head) {

@@ -4,16 +4,16 @@ use std::ops::ControlFlow;
 
 use store_client::{KeyRange, Range, RangeResult, Revision};
 
-use super::layout::{self, Version};
+use super::entry::{Entry, Written};
+use super::layout;
 use super::{Error, overlay::Overlay};
 use crate::engine::{Cursor, Reader};
 use crate::limits::SCAN_STEPS_BEFORE_SEEK;
 
-/// Takes a key's group, the revision of its last change and that version; may end the scan.
-pub type Visitor<'v> = dyn FnMut(&[u8], i64, Version<'_>) -> ControlFlow<()> + 'v;
+/// Takes the version that a key has; may end the scan.
+pub type Visitor<'v> = dyn FnMut(&Written<'_>) -> Result<ControlFlow<()>, Error> + 'v;
 
 /// Calls `visit` with each key of the range that existed at the revision, in key order.
-/// See [`layout::group_key`].
 pub fn visit(
     reader: &dyn Reader,
     overlay: &Overlay,
@@ -35,21 +35,19 @@ pub fn visit(
 fn walk(cursor: &mut dyn Cursor, lower: &[u8], at: i64, visit: &mut Visitor<'_>) -> Result<(), Error> {
     cursor.seek(lower)?;
     let mut group = Vec::new();
-    while let Some((entry, record)) = cursor.entry() {
-        let (found, revision) = layout::split_version_key(entry)?;
-        if revision > at {
+    while let Some(entry) = Entry::at(cursor)? {
+        group.clear();
+        group.extend_from_slice(entry.group);
+        if entry.revision > at {
             // Too new: step or seek to what the key was at the time.
-            group.clear();
-            group.extend_from_slice(found);
             skip_newer(cursor, &group, at)?;
             continue;
         }
-        let version = Version::decode(record)?;
-        if !matches!(version, Version::Deleted) && visit(found, revision, version).is_break() {
+        if let Some(written) = entry.written()?
+            && visit(&written)?.is_break()
+        {
             return Ok(());
         }
-        group.clear();
-        group.extend_from_slice(found);
         skip_group(cursor, &mut group)?;
     }
     Ok(())
@@ -66,12 +64,11 @@ fn visit_one(
     let (lower, upper) = (layout::version_key(key, at), layout::key_end(key));
     let mut cursor = overlay.over(reader.group_cursor(&lower, &upper), &upper);
     cursor.seek(&lower)?;
-    let Some((entry, record)) = cursor.entry() else { return Ok(()) };
-    let (found, revision) = layout::split_version_key(entry)?;
-    let version = Version::decode(record)?;
-    if !matches!(version, Version::Deleted) {
+    if let Some(entry) = Entry::at(cursor.as_ref())?
+        && let Some(written) = entry.written()?
+    {
         // There is nothing to go on to, whatever the visitor says.
-        let _ended = visit(found, revision, version);
+        let _ended = visit(&written)?;
     }
     Ok(())
 }
@@ -115,20 +112,19 @@ pub fn range(
 ) -> Result<Result<RangeResult, TooLarge>, Error> {
     let mut result = RangeResult { revision: Revision(at), ..RangeResult::default() };
     let mut bytes = 0;
-    visit(reader, overlay, &range.keys, at, &mut |group, revision, version| {
+    visit(reader, overlay, &range.keys, at, &mut |written| {
         result.count += 1;
         if range.count_only {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         }
         if range.limit > 0 && result.kvs.len() == range.limit {
             result.more = true;
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         }
-        if let Some(kv) = version.key_value(|| layout::group_key(group), revision, !range.keys_only) {
-            bytes += kv.key.len() + kv.value.len();
-            result.kvs.push(kv);
-        }
-        if bytes > bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let kv = written.key_value(written.key(), !range.keys_only)?;
+        bytes += kv.key.len() + kv.value.len();
+        result.kvs.push(kv);
+        Ok(if bytes > bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(if bytes > bytes_max { Err(TooLarge) } else { Ok(result) })
 }
@@ -142,17 +138,16 @@ pub fn page(reader: &dyn Reader, range: &Range, at: i64, bytes_max: usize) -> Re
         return Ok(result);
     }
     let mut bytes = 0;
-    walk(reader.passing(&lower, &upper).as_mut(), &lower, at, &mut |group, revision, version| {
+    walk(reader.passing(&lower, &upper).as_mut(), &lower, at, &mut |written| {
         if result.kvs.len() == range.limit || bytes >= bytes_max {
             result.more = true;
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
-        if let Some(kv) = version.key_value(|| layout::group_key(group), revision, !range.keys_only) {
-            bytes += kv.key.len() + kv.value.len();
-            result.count += 1;
-            result.kvs.push(kv);
-        }
-        ControlFlow::Continue(())
+        let kv = written.key_value(written.key(), !range.keys_only)?;
+        bytes += kv.key.len() + kv.value.len();
+        result.count += 1;
+        result.kvs.push(kv);
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(result)
 }

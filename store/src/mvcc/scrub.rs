@@ -55,12 +55,12 @@ pub fn step(engine: &dyn Engine, compacted: i64) -> Result<Step, Error> {
                 older.ok_or_else(|| Error::corrupt("log record", format!("{} before", before.ago)))?;
             let version = layout::version_key(key, older).freeze();
             bytes += version.len() as u64 + before.value_bytes;
-            batch.delete(version);
+            batch.delete_short(version, layout::record_bytes_max(before.value_bytes));
         }
         if revision < compacted {
             batch.delete(bytes::Bytes::copy_from_slice(entry));
             if deleted {
-                batch.delete(layout::version_key(key, revision).freeze());
+                batch.delete_short(layout::version_key(key, revision).freeze(), layout::record_bytes_max(0));
             }
         }
         #[cfg(feature = "known-bugs")]

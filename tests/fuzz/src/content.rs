@@ -62,8 +62,9 @@ fn dump(engine: &MemoryEngine) -> Vec<u8> {
     let mut cursor = reader.cursor(&[], &[0xff]);
     let mut out = BytesMut::new();
     cursor.seek(&[]).expect("memory can be read");
-    while let Some((key, value)) = cursor.entry() {
-        for piece in [key, value] {
+    while let Some((key, _)) = cursor.entry() {
+        let value = cursor.value().expect("memory can be read");
+        for piece in [key, &value] {
             out.extend([u8::try_from(piece.len()).expect("seeds are small")]);
             out.extend(piece);
         }

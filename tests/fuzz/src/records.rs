@@ -164,7 +164,6 @@ fn responses() -> Vec<Response> {
 /// Records and keys of the tables in which the state is kept.
 pub fn state_record(bytes: &[u8]) {
     if let Ok(version) = Version::decode(bytes) {
-        version.key_value(Bytes::new, 5, true);
         assert_eq!(Version::decode(&version.encode()).expect("we wrote it"), version);
     }
     if let Ok(lease) = LeaseRecord::decode(bytes) {

@@ -1,6 +1,6 @@
 //! RocksDB as the engine of a member.
 //!
-//! One column family, no log of its own: a batch is atomic in the memtable, memtables are flushed in order and
+//! No log of its own: a batch is atomic in the memtables, those of both column families (see [`apart`]) are flushed together, in order and
 //! whole, so what survives a crash is a prefix of the batches. Background errors are not resumed
 //! (`max_bgerror_resume_count = 0`): a failed flush says nothing about what is on the disk (invariant S7).
 //!
@@ -14,6 +14,7 @@
 //! | `db-<n>/removed` | about how many bytes of its tables were removed and not given back yet, and how many they had then |
 //! | `db-<n>` | a database; any but the current one is a leftover of an interrupted restore and removed at start |
 
+mod apart;
 mod merges;
 mod view;
 
@@ -28,20 +29,22 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft::disk::{Disk as _, RealDisk};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, SliceTransform, WriteBatch,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, Options, SliceTransform, WriteBatch,
     WriteOptions, checkpoint::Checkpoint,
 };
 
-use super::{Batch, Engine, Error, Pace, Reader};
+use super::{Batch, Engine, Error, Pace, Reader, Write as Change};
 use crate::limits;
+use apart::Stored;
 use merges::Merges;
 use view::View;
 
 const CURRENT: &str = "current";
 /// Names what [`view::group`] does in every table: RocksDB uses no filter that was made for another name.
 const GROUPS: &str = "kontiki.groups.1";
-/// Bytes a write takes in a batch beyond its key and value: a tag and two lengths, at most.
-const WRITE_OVERHEAD_BYTES: usize = 11;
+/// Bytes a write takes in a batch beyond its key and value: a tag, a family and two lengths, at most.
+const WRITE_OVERHEAD_BYTES: usize = 16;
 
 /// An [`Engine`] on RocksDB.
 pub struct RocksEngine {
@@ -111,7 +114,10 @@ impl Engine for RocksEngine {
         if fits {
             let mut options = FlushOptions::default();
             options.set_wait(true);
-            database.db.flush_opt(&options).map_err(|source| Error::new("flush", source))?;
+            database
+                .db
+                .flush_cfs_opt(&database.families(), &options)
+                .map_err(|source| Error::new("flush", source))?;
         }
         if merge {
             database.set_merging(true);
@@ -161,11 +167,10 @@ impl Engine for RocksEngine {
     }
 }
 
-/// Whether RocksDB says that a checksum did not match.
+/// Whether RocksDB says that a checksum did not match, or a part of a value is gone.
 pub(super) fn is_corruption(source: &(dyn std::error::Error + 'static)) -> bool {
-    source
-        .downcast_ref::<rocksdb::Error>()
-        .is_some_and(|error| error.kind() == rocksdb::ErrorKind::Corruption)
+    let told = source.downcast_ref::<rocksdb::Error>();
+    told.is_some_and(|error| error.kind() == rocksdb::ErrorKind::Corruption) || source.is::<apart::Lost>()
 }
 
 /// An error of a read or a write, which may have been one that must not wait.
@@ -201,10 +206,14 @@ impl Drop for Replaced {
 impl Database {
     fn open(path: &Path, postponed: bool) -> Result<Self, Error> {
         let failed = |source| Error::new("open its database", source);
-        let mut options = options().map_err(failed)?;
+        let cache = Cache::new_lru_cache(limits::ENGINE_CACHE_BYTES);
+        let (mut options, mut apart) =
+            (options(&cache).map_err(failed)?, apart_options(&cache).map_err(failed)?);
         let tables = tables_bytes(path).map_err(|source| Error::new("look into its database", source))?;
         // Where there are tables a database was made already: making another would forget them.
         options.create_if_missing(tables.is_none());
+        // Earlier versions had one.
+        options.create_missing_column_families(true);
         let tables = tables.unwrap_or(0);
         let mut merges = merges::recall(path);
         let free = free_bytes(path.parent().unwrap_or(path))?;
@@ -216,21 +225,44 @@ impl Database {
         merges.postponed = postponed && free >= limits::ENGINE_MERGE_BYTES_MAX;
         merges.off = merges.postponed || !room;
         options.set_disable_auto_compactions(merges.off);
-        let db = DB::open(&options, path).map_err(failed)?;
+        apart.set_disable_auto_compactions(merges.off);
+        let families = [
+            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone()),
+            ColumnFamilyDescriptor::new(apart::FAMILY, apart),
+        ];
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(failed)?;
         let replaced = Replaced(AtomicBool::new(false), path.to_owned());
         Ok(Self { db, replaced, path: path.to_owned(), merges: Mutex::new(merges) })
     }
 
     fn write(&self, batch: &Batch, pace: Pace) -> Result<(), Error> {
         // Its size at once instead of by doubling: a full batch is larger than what the allocator keeps at hand.
-        let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
-            WRITE_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
+        let bytes = |(key, change): &(Bytes, Change)| match change {
+            Change::Put(value) if value.len() < limits::ENGINE_APART_BYTES_MIN => {
+                WRITE_OVERHEAD_BYTES + key.len() + value.len()
+            }
+            Change::Put(value) => 2 * (WRITE_OVERHEAD_BYTES + key.len()) + apart::PLACE_BYTES + value.len(),
+            Change::Delete(_) => 2 * (WRITE_OVERHEAD_BYTES + key.len()),
         };
         let mut writes = WriteBatch::with_capacity_bytes(batch.writes().iter().map(bytes).sum());
-        for (key, value) in batch.writes() {
-            match value {
-                Some(value) => writes.put(key, value),
-                None => writes.delete(key),
+        let apart = self.apart();
+        for (key, change) in batch.writes() {
+            match change {
+                Change::Put(value) => match Stored::of(key, value) {
+                    Stored::Whole(value) => writes.put(key, value),
+                    Stored::Split { place, rest } => {
+                        writes.put(key, place);
+                        if !rest.is_empty() {
+                            writes.put_cf(apart, apart::key_of(key), rest);
+                        }
+                    }
+                },
+                Change::Delete(bytes_max) => {
+                    writes.delete(key);
+                    if apart::may_be(key, *bytes_max) {
+                        writes.delete_cf(apart, apart::key_of(key));
+                    }
+                }
             }
         }
         let mut options = WriteOptions::default();
@@ -240,8 +272,22 @@ impl Database {
         self.db.write_opt(writes, &options).map_err(|source| error_of("write", source))
     }
 
+    /// Where long values are.
+    fn apart(&self) -> &ColumnFamily {
+        self.family(apart::FAMILY)
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("a database is opened with both families")
+    }
+
+    fn families(&self) -> [&ColumnFamily; 2] {
+        [self.family(DEFAULT_COLUMN_FAMILY_NAME), self.apart()]
+    }
+
     fn bytes(&self, property: &str) -> u64 {
-        self.db.property_int_value(property).ok().flatten().unwrap_or(0)
+        let number = |family| self.db.property_int_value_cf(family, property).ok().flatten().unwrap_or(0);
+        self.families().into_iter().map(number).sum()
     }
 
     fn may_merge(&self, free: u64, removed: u64) -> bool {
@@ -267,16 +313,20 @@ impl Database {
             // Most flushes, which need not look into all tables.
             return 0;
         }
-        let property = self.db.property_value("rocksdb.aggregated-table-properties").ok().flatten();
-        let told = property.unwrap_or_default();
+        let sizes = self.families().map(|family| self.sizes(family).unwrap_or_default());
+        let (raw, blocks) = (sizes[0].0 + sizes[1].0, sizes[0].1 + sizes[1].1);
+        let packed = u128::from(bytes) * blocks / raw.max(1);
+        u64::try_from(packed).map_or(bytes, |packed| packed.min(bytes))
+    }
+
+    /// Bytes of the keys and values in the tables of a family, and of the blocks that hold them.
+    fn sizes(&self, family: &ColumnFamily) -> Option<(u128, u128)> {
+        let told = self.db.property_value_cf(family, "rocksdb.aggregated-table-properties").ok().flatten()?;
         let number = |name: &str| {
             let mut pairs = told.split(';').filter_map(|pair| pair.trim().split_once('='));
             pairs.find(|(known, _)| *known == name).and_then(|(_, number)| number.parse::<u128>().ok())
         };
-        let sizes = (number("raw key size"), number("raw value size"), number("data block size"));
-        let (Some(keys), Some(values), Some(blocks)) = sizes else { return 0 };
-        let packed = u128::from(bytes) * blocks / (keys + values).max(1);
-        u64::try_from(packed).map_or(bytes, |packed| packed.min(bytes))
+        Some((number("raw key size")? + number("raw value size")?, number("data block size")?))
     }
 
     fn set_merging(&self, on: bool) {
@@ -295,8 +345,10 @@ impl Database {
         merges.off = !on;
         // Options count even if they could not be written down, for which there may be no space.
         let disabled = [("disable_auto_compactions", if on { "false" } else { "true" })];
-        if let Err(error) = self.db.set_options(&disabled) {
-            tracing::info!(%error, "the storage engine could not write down its options");
+        for family in self.families() {
+            if let Err(error) = self.db.set_options_cf(family, &disabled) {
+                tracing::info!(%error, "the storage engine could not write down its options");
+            }
         }
     }
 
@@ -306,40 +358,65 @@ impl Database {
     }
 }
 
-fn options() -> Result<Options, rocksdb::Error> {
-    let mut base = Options::default();
-    // Only reachable by name: the binding has no setter.
-    let mut options = base.get_options_from_string("max_bgerror_resume_count=0")?;
+/// Of the database, and of the family of keys.
+fn options(cache: &Cache) -> Result<Options, rocksdb::Error> {
+    let mut options = common_options()?;
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
-    options.set_write_buffer_size(limits::ENGINE_MEMTABLE_BYTES);
-    options.set_max_write_buffer_number(limits::ENGINE_MEMTABLES_MAX);
-    options.set_level_zero_file_num_compaction_trigger(limits::ENGINE_TABLES_BEFORE_MERGE);
-    // A table that does little but remove is merged at once, with what it removes; in others removals are about as many as what is written.
-    options.add_compact_on_deletion_collector_factory(0, 0, limits::ENGINE_REMOVALS_PART);
     options.set_max_open_files(limits::ENGINE_OPEN_FILES_MAX);
-    options.set_level_compaction_dynamic_level_bytes(true);
-    // The same for the lowest level, which most of all merges write: a denser one makes tables a third smaller, and costs several times the CPU.
-    options.set_compression_type(DBCompressionType::Lz4);
     options.set_bytes_per_sync(1 << 20);
-    options.set_max_compaction_bytes(limits::ENGINE_MERGE_BYTES_MAX / 2);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(limits::ENGINE_CACHE_BYTES));
     options.set_prefix_extractor(SliceTransform::create(GROUPS, view::group, Some(view::has_group)));
     options.set_memtable_prefix_bloom_ratio(limits::ENGINE_MEMTABLE_FILTER_RATIO);
+    let mut table = table_options(cache);
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);
+    options.set_block_based_table_factory(&table);
+    Ok(options)
+}
+
+/// Of the family of what is apart. What is looked for there exists, and tables do not overlap: a filter would say nothing.
+fn apart_options(cache: &Cache) -> Result<Options, rocksdb::Error> {
+    let mut options = common_options()?;
+    let mut table = table_options(cache);
+    // Who looks for one value should not have to read the index of all in its table.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    options.set_block_based_table_factory(&table);
+    Ok(options)
+}
+
+fn common_options() -> Result<Options, rocksdb::Error> {
+    let mut base = Options::default();
+    // Only reachable by name: the binding has no setter.
+    let by_name = format!(
+        "max_bgerror_resume_count=0;bottommost_file_compaction_delay={}",
+        limits::ENGINE_TABLES_LEFT_ALONE.as_secs()
+    );
+    let mut options = base.get_options_from_string(by_name)?;
+    options.set_write_buffer_size(limits::ENGINE_MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(limits::ENGINE_MEMTABLES_MAX);
+    options.set_level_zero_file_num_compaction_trigger(limits::ENGINE_TABLES_BEFORE_MERGE);
+    // A table that does little but remove is merged at once, with what it removes; in others removals are about as many as what is written.
+    options.add_compact_on_deletion_collector_factory(0, 0, limits::ENGINE_REMOVALS_PART);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    // The same for the lowest level, which most of all merges write: a denser one makes tables a third smaller, and costs several times the CPU.
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_max_compaction_bytes(limits::ENGINE_MERGE_BYTES_MAX / 2);
+    Ok(options)
+}
+
+fn table_options(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_block_size(8 << 10);
     table.set_format_version(5);
-    options.set_block_based_table_factory(&table);
-    Ok(options)
+    table
 }
 
 /// Bytes of the tables in a directory, which need not exist; `None` when there are no tables.
@@ -387,6 +464,7 @@ fn remove_leftovers(directory: &Path, current: &str) -> io::Result<()> {
 mod tests {
     use rocksdb::WaitForCompactOptions;
 
+    use super::super::FRONT_BYTES;
     use super::*;
 
     #[test]
@@ -427,7 +505,7 @@ mod tests {
     #[test]
     fn tables_of_earlier_versions_are_read() {
         let directory = tempfile::tempdir().unwrap();
-        let mut earlier = options().unwrap();
+        let mut earlier = options(&Cache::new_lru_cache(1 << 20)).unwrap();
         earlier.create_if_missing(true);
         earlier.set_compression_type(DBCompressionType::Zstd);
         let value = [7; 4096];
@@ -440,6 +518,40 @@ mod tests {
         }
         let engine = RocksEngine::open(directory.path()).unwrap();
         assert_eq!(engine.reader().get(b"key").unwrap().as_deref(), Some(&value[..]));
+    }
+
+    #[test]
+    fn what_is_apart_goes_with_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        let database = engine.database.load_full();
+        let apart = || {
+            let mut rests = database.db.raw_iterator_cf(database.apart());
+            rests.seek_to_first();
+            std::iter::from_fn(|| {
+                let found = rests.valid().then(|| rests.value().unwrap().len());
+                rests.next();
+                found
+            })
+            .collect::<Vec<usize>>()
+        };
+        let key = |sequence: u64| Bytes::from([&b"kname\0\x01"[..], &(!sequence).to_be_bytes()].concat());
+        let lengths = [limits::ENGINE_APART_BYTES_MIN - 1, limits::ENGINE_APART_BYTES_MIN, 5000];
+        let mut batch = Batch::default();
+        for (length, sequence) in lengths.into_iter().zip(1..) {
+            batch.put(key(sequence), vec![7; length]);
+        }
+        engine.write(&batch).unwrap();
+        assert_eq!(apart(), [lengths[1] - FRONT_BYTES, lengths[2] - FRONT_BYTES]);
+        assert!(engine.flush().unwrap());
+        let mut removals = Batch::default();
+        removals.delete(key(1));
+        removals.delete_short(key(2), lengths[1]);
+        engine.write(&removals).unwrap();
+        assert_eq!(apart(), [lengths[2] - FRONT_BYTES]);
+        database.db.delete_cf(database.apart(), apart::key_of(&key(3))).unwrap();
+        let lost = engine.reader().get(&key(3)).unwrap_err();
+        assert!(lost.is_corruption(), "{lost}");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Reads of a database, by whoever can wait for the disk and whoever cannot.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rocksdb::{DBRawIterator, ReadOptions, ReadTier};
+use rocksdb::{DB, DBRawIterator, ReadOptions, ReadTier, SnapshotWithThreadMode};
 
-use super::super::{Cursor, Error, GROUP_END, Pace, Reader};
+use super::super::{Cursor, Error, GROUP_END, Pace, Reader, VERSIONS};
+use super::apart::{self, Found};
 use super::{Database, error_of};
+use crate::limits;
 
 /// A database as somebody sees it who has so much time.
 pub(super) struct View {
@@ -30,39 +33,107 @@ impl View {
         options
     }
 
-    fn scan<'a>(&'a self, mut options: ReadOptions, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
+    fn scan<'a>(&'a self, mut options: ReadOptions, lower: &[u8], upper: &[u8]) -> RocksCursor<'a> {
         options.set_iterate_lower_bound(lower);
         options.set_iterate_upper_bound(upper);
-        Box::new(RocksCursor { iterator: self.database.db.raw_iterator_opt(options) })
+        // Both kinds of reads as of one moment: what is apart goes with its key.
+        let rests = has_versions(lower, upper).then(|| Rests::As(self.moment()));
+        if let Some(Rests::As(Moment { snapshot, .. })) = &rests {
+            options.set_snapshot(snapshot);
+        }
+        let iterator = self.database.db.raw_iterator_opt(options);
+        RocksCursor { iterator, rests, database: &self.database }
     }
+
+    /// The same without a snapshot. While there is one, RocksDB keeps in the tables that it merges what was removed since, and forgets to look again.
+    fn scan_long<'a>(
+        &'a self,
+        options: &dyn Fn() -> ReadOptions,
+        lower: &[u8],
+        upper: &[u8],
+    ) -> RocksCursor<'a> {
+        let Database { db, .. } = &*self.database;
+        for _ in 0..limits::ENGINE_LOOKS_AT_A_MOMENT_MAX {
+            let before = db.latest_sequence_number();
+            let mut bounded = options();
+            bounded.set_iterate_lower_bound(lower);
+            bounded.set_iterate_upper_bound(upper);
+            let iterator = db.raw_iterator_opt(bounded);
+            let rests = db.raw_iterator_cf_opt(self.database.apart(), options());
+            if db.latest_sequence_number() == before {
+                let rests = Some(Rests::Beside(RefCell::new(rests)));
+                return RocksCursor { iterator, rests, database: &self.database };
+            }
+        }
+        self.scan(options(), lower, upper)
+    }
+
+    fn moment(&self) -> Moment<'_> {
+        let snapshot = self.database.db.snapshot();
+        let mut options = self.options();
+        options.set_snapshot(&snapshot);
+        Moment { options, snapshot }
+    }
+}
+
+fn has_versions(lower: &[u8], upper: &[u8]) -> bool {
+    lower < &[VERSIONS + 1][..] && upper > &[VERSIONS][..]
+}
+
+/// What there was when this was made. The options name the snapshot.
+struct Moment<'a> {
+    options: ReadOptions,
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+/// Where a cursor finds what is apart.
+enum Rests<'a> {
+    /// One by one.
+    As(Moment<'a>),
+    /// By an iterator that sees what the cursor sees.
+    Beside(RefCell<DBRawIterator<'a>>),
 }
 
 impl Reader for View {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if key.first() == Some(&VERSIONS) {
+            let mut cursor = self.cursor(key, &[key, &[0]].concat());
+            cursor.seek(key)?;
+            return cursor.entry().is_some().then(|| cursor.value_from(0)).transpose();
+        }
         let found = self.database.db.get_pinned_opt(key, &self.options());
         let found = found.map_err(|source| error_of("read", source))?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        self.scan(self.across_groups(), lower, upper)
+        Box::new(self.scan(self.across_groups(), lower, upper))
     }
 
     fn group_cursor<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
         let mut options = self.options();
         options.set_prefix_same_as_start(true);
-        self.scan(options, lower, upper)
+        Box::new(self.scan(options, lower, upper))
     }
 
     fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
-        let mut options = self.across_groups();
-        options.fill_cache(false);
-        self.scan(options, lower, upper)
+        let options = || {
+            let mut options = self.across_groups();
+            options.fill_cache(false);
+            options
+        };
+        match has_versions(lower, upper) {
+            true => Box::new(self.scan_long(&options, lower, upper)),
+            false => Box::new(self.scan(options(), lower, upper)),
+        }
     }
 }
 
 struct RocksCursor<'a> {
     iterator: DBRawIterator<'a>,
+    /// If there are versions among what it sees. After the iterator, as that must not outlive a snapshot.
+    rests: Option<Rests<'a>>,
+    database: &'a Database,
 }
 
 impl RocksCursor<'_> {
@@ -71,6 +142,28 @@ impl RocksCursor<'_> {
             return Ok(());
         }
         self.iterator.status().map_err(|source| error_of("scan", source))
+    }
+
+    fn found(&self) -> Option<(&[u8], Found<'_>)> {
+        self.iterator.item().map(|(key, stored)| (key, Found::of(key, stored)))
+    }
+
+    /// Shows the rest of a version's value, if it is there.
+    fn rest<T>(&self, version: &[u8], see: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, rocksdb::Error> {
+        let key = apart::key_of(version);
+        match &self.rests {
+            None => Ok(see(None)),
+            Some(Rests::As(Moment { options, .. })) => {
+                let rest = self.database.db.get_pinned_cf_opt(self.database.apart(), key, options)?;
+                Ok(see(rest.as_deref()))
+            }
+            Some(Rests::Beside(iterator)) => {
+                let mut iterator = iterator.borrow_mut();
+                iterator.seek(&key);
+                iterator.status()?;
+                Ok(see(iterator.item().filter(|(found, _)| *found == key).map(|(_, rest)| rest)))
+            }
+        }
     }
 }
 
@@ -86,7 +179,21 @@ impl Cursor for RocksCursor<'_> {
     }
 
     fn entry(&self) -> Option<(&[u8], &[u8])> {
-        self.iterator.item()
+        self.found().map(|(key, found)| (key, found.front))
+    }
+
+    fn value_len(&self) -> usize {
+        self.found().map_or(0, |(_, found)| found.front.len() + found.rest_len)
+    }
+
+    fn value_from(&self, start: usize) -> Result<Bytes, Error> {
+        let (key, found) = self.found().expect("a cursor has a value on an entry only");
+        let joined = match found.rest_len {
+            0 => Ok(found.join(start, &[])),
+            _ => self.rest(key, |rest| found.join(start, rest.unwrap_or_default())),
+        };
+        let joined = joined.map_err(|source| error_of("read a long value", source))?;
+        joined.map_err(|lost| Error::new("read a long value", lost))
     }
 }
 
