@@ -16,8 +16,8 @@ pub const ENGINE_MEMTABLE_FILTER_RATIO: f64 = 0.01;
 /// Memtables that may wait for their flush before writers wait.
 pub const ENGINE_MEMTABLES_MAX: i32 = 3;
 
-/// Tables of flushed memtables that are merged with the level below at once. They overlap with all of it, and it holds up to 256 MiB
-/// before there is another: with as much in them, a byte that comes has about one other written again.
+/// Tables of flushed memtables that are merged with the level below at once. They overlap with all of it, as far as they hold keys; long
+/// values do not overlap and are moved.
 pub const ENGINE_TABLES_BEFORE_MERGE: i32 = 8;
 
 /// Part of a table's entries that are removals, from which on it is merged soon. Where old versions are removed as fast as new ones are
