@@ -230,16 +230,19 @@ pub const UNDELETE_EXAMPLES: usize = 5;
 /// Seconds of a lease that a lock or an election grants to a caller who brought none; etcd's value for a session.
 pub const SESSION_TTL_S: i64 = 60;
 
-/// How long a leader waits for the hash of another member's state: 16 GiB at the rate below take four minutes.
-pub const HASH_CHECK_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a leader waits for the hash of another member's state: 16 GiB of short values take 20 minutes, of long ones five.
+pub const HASH_CHECK_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Longest time from the start of a member to its first comparison as the leader.
 pub const HASH_CHECK_FIRST: Duration = Duration::from_secs(30);
 
-/// Bytes hashed between two pauses.
-pub const HASH_CHECK_BYTES_PER_STEP: usize = 1 << 20;
+/// Bytes of keys, and of values that are with them, hashed between two pauses: some milliseconds of work, so that it takes a small part of a core.
+pub const HASH_CHECK_BYTES_PER_STEP: usize = 256 << 10;
 
-/// Pause between two steps of hashing: with the hashing itself at most some 64 MiB each second.
+/// Bytes of other values read between two pauses: with the reading itself at most some 64 MiB each second.
+pub const INSPECTION_BYTES_PER_STEP: usize = 1 << 20;
+
+/// Pause between two steps of hashing or reading.
 pub const HASH_CHECK_PAUSE: Duration = Duration::from_millis(14);
 
 /// Bytes of a file that are copied or hashed in one go.

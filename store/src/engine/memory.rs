@@ -181,6 +181,10 @@ impl Cursor for MemoryCursor {
         let (_, value) = self.entry.as_ref().expect("a cursor has a value on an entry only");
         Ok(value.slice(start..))
     }
+
+    fn value_sum(&self) -> Result<u32, Error> {
+        Ok(crc32c::crc32c(&self.value_from(0)?))
+    }
 }
 
 fn write_image(content: &Content, into: &Path) -> std::io::Result<()> {

@@ -187,6 +187,12 @@ pub trait Reader: Send + Sync {
     fn passing<'a>(&'a self, lower: &[u8], upper: &[u8]) -> Box<dyn Cursor + 'a> {
         self.cursor(lower, upper)
     }
+
+    /// Reads what cursors may pass without a look, some bytes of it, only to find out whether it is damaged. Begins at a place that an earlier call
+    /// returned, the first time at an empty one; `None` when nothing is left.
+    fn inspect(&self, _place: &[u8], _bytes: usize) -> Result<Option<Bytes>, Error> {
+        Ok(None)
+    }
 }
 
 /// A position in key order.
@@ -205,6 +211,9 @@ pub trait Cursor {
 
     /// The value at the position from a byte on, which is in its front. The cursor must stand on an entry.
     fn value_from(&self, start: usize) -> Result<Bytes, Error>;
+
+    /// CRC-32C of the value at the position, as it was written: an engine that knows it need not look at the value again. The cursor must stand on an entry.
+    fn value_sum(&self) -> Result<u32, Error>;
 }
 
 impl dyn Cursor + '_ {

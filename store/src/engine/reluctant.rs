@@ -117,4 +117,9 @@ impl<'a> Cursor for AtOnce<Box<dyn Cursor + 'a>> {
         self.turns.next()?;
         self.inner.value_from(start)
     }
+
+    fn value_sum(&self) -> Result<u32, Error> {
+        self.turns.next()?;
+        self.inner.value_sum()
+    }
 }

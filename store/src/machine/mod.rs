@@ -35,8 +35,8 @@ use crate::backup::{self, export};
 use crate::engine::{self, Engine, Pace};
 use crate::lease::{self, Deadlines};
 use crate::limits::{
-    HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, RANGE_BYTES_MAX, RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX,
-    SCRUB_BYTES_PER_FLUSH, WATCHERS_TOLD_AT_ONCE_MAX,
+    HASH_CHECK_BYTES_PER_STEP, HASH_CHECK_PAUSE, INSPECTION_BYTES_PER_STEP, RANGE_BYTES_MAX,
+    RANGE_STREAM_BYTES, RECENT_KEYS_BYTES_MAX, SCRUB_BYTES_PER_FLUSH, WATCHERS_TOLD_AT_ONCE_MAX,
 };
 use crate::metrics::{Commands, Metrics};
 use crate::mvcc::alarms::{self, Raised};
@@ -306,6 +306,13 @@ impl Machine {
                 std::thread::sleep(HASH_CHECK_PAUSE);
             }
         })?;
+        drop(cursor);
+        // The hash is by what was written: whether it is still there is found out by reading.
+        let mut place = Bytes::new();
+        while let Some(next) = reader.inspect(&place, INSPECTION_BYTES_PER_STEP)? {
+            place = next;
+            std::thread::sleep(HASH_CHECK_PAUSE);
+        }
         Ok(Some(hash))
     }
 

@@ -1,7 +1,7 @@
 //! A hash of the readable content, equal on all members at the same revision (invariant S5).
 
-use super::layout::{self, Version};
-use super::{Error, Facts};
+use super::layout::{self, Head};
+use super::{Error, Facts, sum};
 use crate::engine::{Cursor, Reader};
 
 /// CRC-32C over every version that can be read between `compacted` and `revision`, in key order: what compaction
@@ -18,13 +18,18 @@ pub fn content(reader: &dyn Reader, compacted: i64, revision: i64) -> Result<u32
     Ok(content.hash)
 }
 
-/// Like [`content`], over what a cursor at the start of the versions table sees; `pace` is told how many bytes were
-/// looked at since it was told last, and may take its time.
+/// Like [`content`], over what a cursor at the start of the versions table sees, by the sums of long values as they were written: whether those are still
+/// the same, it does not find out. `pace` is told how many bytes were looked at since it was told last, and may take its time.
 pub fn paced(cursor: &mut dyn Cursor, facts: Facts, pace: &mut dyn FnMut(usize)) -> Result<u32, Error> {
     let mut content = Content::new(facts.compacted, facts.revision);
-    while let Some((entry, _)) = cursor.entry() {
-        content.push(entry, &cursor.value()?)?;
-        pace(entry.len() + cursor.value_len());
+    while let Some((entry, front)) = cursor.entry() {
+        content.take(entry, front, &|hash| {
+            Ok(match cursor.value_len() {
+                bytes if bytes == front.len() => crc32c::crc32c_append(hash, front),
+                bytes => sum::of_both(hash, cursor.value_sum()?, bytes),
+            })
+        })?;
+        pace(entry.len() + front.len());
         cursor.next()?;
     }
     Ok(content.hash)
@@ -58,6 +63,16 @@ impl Content {
 
     /// Takes the next entry.
     pub fn push(&mut self, entry: &[u8], record: &[u8]) -> Result<(), Error> {
+        self.take(entry, record, &|hash| Ok(crc32c::crc32c_append(hash, record)))
+    }
+
+    /// The same by the front of its record, and how the whole changes a hash.
+    fn take(
+        &mut self,
+        entry: &[u8],
+        front: &[u8],
+        append: &dyn Fn(u32) -> Result<u32, Error>,
+    ) -> Result<(), Error> {
         let (found, at) = layout::split_version_key(entry)?;
         if found != self.group {
             self.group.clear();
@@ -67,7 +82,7 @@ impl Content {
         }
         let readable = at > self.compacted || !self.base_seen;
         self.base_seen |= at <= self.compacted;
-        let deleted = matches!(Version::decode(record)?, Version::Deleted);
+        let deleted = Head::decode(front)?.is_none();
         let superfluous = at < self.compacted && deleted;
         if at > self.revision {
             return Ok(());
@@ -77,8 +92,7 @@ impl Content {
             self.keys += u64::from(!deleted);
         }
         if readable && !superfluous {
-            self.hash = crc32c::crc32c_append(self.hash, entry);
-            self.hash = crc32c::crc32c_append(self.hash, record);
+            self.hash = append(crc32c::crc32c_append(self.hash, entry))?;
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ pub mod overlay;
 pub mod recent;
 pub mod scan;
 pub mod scrub;
+mod sum;
 pub mod times;
 pub mod txn;
 

@@ -188,6 +188,13 @@ impl Cursor for Merged<'_> {
             None => self.below.value_from(start),
         }
     }
+
+    fn value_sum(&self) -> Result<u32, Error> {
+        match self.pending_entry() {
+            Some((_, value)) => Ok(crc32c::crc32c(value)),
+            None => self.below.value_sum(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -555,6 +555,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_apart_is_found_by_inspection() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        let mut state = 1_u32;
+        for sequence in 1..100_u64 {
+            let value = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            });
+            let mut batch = Batch::default();
+            batch.put(
+                [&b"kname\0\x01"[..], &(!sequence).to_be_bytes()].concat(),
+                value.take(5000).collect::<Bytes>(),
+            );
+            engine.write(&batch).unwrap();
+        }
+        assert!(engine.flush().unwrap());
+        let inspect = |engine: &RocksEngine| {
+            let (reader, mut place, mut steps) = (engine.reader(), Bytes::new(), 0);
+            while let Some(next) = reader.inspect(&place, 10_000)? {
+                (place, steps) = (next, steps + 1);
+            }
+            Ok::<_, Error>(steps)
+        };
+        assert!((30..60).contains(&inspect(&engine).unwrap()), "some two values in a step");
+        drop(engine);
+
+        let tables = fs::read_dir(directory.path().join("db-0")).unwrap().map(|file| file.unwrap().path());
+        let longest = tables.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+        let mut bytes = fs::read(&longest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&longest, bytes).unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        let damaged = inspect(&engine).unwrap_err();
+        assert!(damaged.is_corruption(), "{damaged}");
+    }
+
+    #[test]
     fn no_tables_are_merged_while_a_log_is_replayed() {
         let directory = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open_busy(directory.path()).unwrap();

@@ -127,6 +127,24 @@ impl Reader for View {
             false => Box::new(self.scan(options(), lower, upper)),
         }
     }
+
+    fn inspect(&self, place: &[u8], bytes: usize) -> Result<Option<Bytes>, Error> {
+        let mut options = self.options();
+        options.fill_cache(false);
+        // Made anew each time: while there is one, tables that were merged are kept.
+        let mut rests = self.database.db.raw_iterator_cf_opt(self.database.apart(), options);
+        rests.seek(place);
+        let mut looked_at = 0;
+        while let Some((key, rest)) = rests.item() {
+            if looked_at >= bytes {
+                return Ok(Some(Bytes::copy_from_slice(key)));
+            }
+            looked_at += key.len() + rest.len();
+            rests.next();
+        }
+        rests.status().map_err(|source| error_of("look at long values", source))?;
+        Ok(None)
+    }
 }
 
 struct RocksCursor<'a> {
@@ -194,6 +212,14 @@ impl Cursor for RocksCursor<'_> {
         };
         let joined = joined.map_err(|source| error_of("read a long value", source))?;
         joined.map_err(|lost| Error::new("read a long value", lost))
+    }
+
+    fn value_sum(&self) -> Result<u32, Error> {
+        let (_, found) = self.found().expect("a cursor has a value on an entry only");
+        match found.sum {
+            Some(sum) => Ok(sum),
+            None => Ok(crc32c::crc32c(&self.value_from(0)?)),
+        }
     }
 }
 
