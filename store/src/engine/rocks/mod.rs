@@ -375,6 +375,9 @@ fn options(cache: &Cache) -> Result<Options, rocksdb::Error> {
     let mut table = table_options(cache);
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);
+    // In one piece, those of a large table have more bytes than there are in one shard of the cache: they would be read for each look.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
     options.set_block_based_table_factory(&table);
     Ok(options)
 }
